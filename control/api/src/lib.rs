@@ -1,0 +1,1 @@
+//! The Janus API: sessions, handles, transactions, JSEP, errors; the Plugin trait.

@@ -1,0 +1,1 @@
+//! The plugins: echotest, nosip, sip.

@@ -1,0 +1,2 @@
+//! The `bifrons` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The SIP user agent: messages, dialogs, registrations, digest, as plain data.

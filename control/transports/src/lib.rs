@@ -1,0 +1,1 @@
+//! HTTP(S) and WebSocket(S) to the JSON API.

@@ -1,0 +1,1 @@
+//! The packet engine: workers, handle table, routes, drivers.

@@ -1,0 +1,1 @@
+//! One leg's protocols, sans-IO: ICE, DTLS, SRTP, RTP stream state.

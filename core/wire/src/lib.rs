@@ -1,0 +1,1 @@
+//! Wire formats: STUN, RTP, RTCP, SDP, DTLS records; views and writers without I/O, unsafe or allocation on the packet path.

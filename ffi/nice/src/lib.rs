@@ -1,0 +1,1 @@
+//! libnice: the ICE and STUN peer in tests.

@@ -1,0 +1,1 @@
+//! What the openssl crate has no safe word for: DTLS timers.

@@ -1,0 +1,1 @@
+//! The messages between the control thread and bifrons-sip, versioned.

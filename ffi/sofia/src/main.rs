@@ -1,0 +1,2 @@
+//! The `bifrons-sip` program.
+fn main() {}
