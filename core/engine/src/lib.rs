@@ -1,1 +1,12 @@
 //! The packet engine: workers, handle table, routes, drivers.
+//!
+//! | module | gives |
+//! | --- | --- |
+//! | [`media`] | the control side's vocabulary: legs, streams, routes, notices |
+//! | [`id`] | generational ids |
+
+pub mod id;
+pub mod media;
+
+pub use id::LegId;
+pub use media::Media;
