@@ -1,1 +1,5 @@
 //! Wire formats: STUN, RTP, RTCP, SDP, DTLS records; views and writers without I/O, unsafe or allocation on the packet path.
+#![forbid(unsafe_code)]
+
+mod bytes;
+pub mod rtp;
