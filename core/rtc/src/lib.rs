@@ -1,1 +1,9 @@
 //! One leg's protocols, sans-IO: ICE, DTLS, SRTP, RTP stream state.
+//!
+//! Nothing here opens a socket, reads a clock or logs. `now` is a parameter ([`Time`]); datagrams
+//! come in as bytes and go out through a sink of the caller's; events are polled.
+#![forbid(unsafe_code)]
+
+mod time;
+
+pub use time::Time;

@@ -1,5 +1,8 @@
-//! Wire formats: STUN, RTP, RTCP, SDP, DTLS records; views and writers without I/O, unsafe or allocation on the packet path.
+//! Wire formats: STUN, RTP, RTCP, SDP, DTLS records; views and writers without I/O, unsafe or
+//! allocation on the packet path.
 #![forbid(unsafe_code)]
 
 mod bytes;
+pub mod demux;
 pub mod rtp;
+pub mod stun;
