@@ -1,0 +1,123 @@
+// Child processes: started with a log file, waited for, stopped by their own id.
+
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
+import net from 'node:net';
+import dgram from 'node:dgram';
+import os from 'node:os';
+import path from 'node:path';
+
+/** Where a run leaves its logs, screenshots and generated files. */
+export const outputDir = (() => {
+  const dir = process.env.SUITE_OUTPUT ?? mkdtempSync(path.join(os.tmpdir(), 'bifrons-e2e-'));
+  mkdirSync(dir, { recursive: true });
+  return dir;
+})();
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * Waits until `probe()` gives something truthy and gives that back. `what` names it in the error; the last
+ * error of the probe is kept, because it says why.
+ */
+export async function until(what, probe, { timeoutMs = 10_000, everyMs = 50 } = {}) {
+  const end = Date.now() + timeoutMs;
+  let last;
+  for (;;) {
+    try {
+      const value = await probe();
+      if (value) return value;
+      last = undefined;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() >= end) {
+      throw new Error(`waited ${timeoutMs} ms in vain for ${what}${last ? `: ${last.message}` : ''}`);
+    }
+    await sleep(everyMs);
+  }
+}
+
+/** A free TCP port; the UDP port of that number is free too. */
+export async function freePort(host = '127.0.0.1') {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const port = await new Promise((resolve, reject) => {
+      const server = net.createServer();
+      server.once('error', reject);
+      server.listen(0, host, () => {
+        const { port } = server.address();
+        server.close(() => resolve(port));
+      });
+    });
+    const udpFree = await new Promise((resolve) => {
+      const socket = dgram.createSocket('udp4');
+      socket.once('error', () => resolve(false));
+      socket.bind(port, host, () => socket.close(() => resolve(true)));
+    });
+    if (udpFree) return port;
+  }
+  throw new Error('no free port found');
+}
+
+/** Resolves once something accepts TCP connections there. */
+export const tcpOpen = (port, host = '127.0.0.1') =>
+  new Promise((resolve) => {
+    const socket = net.connect(port, host);
+    socket.once('connect', () => socket.destroy() && resolve(true));
+    socket.once('error', () => resolve(false));
+  });
+
+const running = new Set();
+let names = 0;
+
+/** A started program. Its standard output and error go to `log`, and stay readable as `output()`. */
+export class Program {
+  constructor(command, args, { name = path.basename(command), cwd, env, stdin = 'ignore' } = {}) {
+    this.name = name;
+    this.log = path.join(outputDir, `${name}-${++names}.log`);
+    const log = openSync(this.log, 'w');
+    this.child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: [stdin, log, log] });
+    closeSync(log);
+    running.add(this);
+    this.exit = new Promise((resolve) => {
+      this.child.once('error', (error) => resolve({ code: null, signal: null, error }));
+      this.child.once('exit', (code, signal) => resolve({ code, signal }));
+    }).then((exit) => {
+      running.delete(this);
+      this.ended = exit;
+      return exit;
+    });
+  }
+
+  get pid() {
+    return this.child.pid;
+  }
+
+  output() {
+    return readFileSync(this.log, 'utf8');
+  }
+
+  /** Waits for a condition while the program lives; its end is an error that shows its last lines. */
+  async ready(what, probe, options) {
+    return until(`${this.name}: ${what}`, async () => probe(), options).catch((error) => {
+      throw new Error(`${error.message}\n${this.tail()}`);
+    });
+  }
+
+  tail(lines = 15) {
+    return this.output().trimEnd().split('\n').slice(-lines).map((line) => `  ${this.name}| ${line}`).join('\n');
+  }
+
+  async stop({ signal = 'SIGTERM', timeoutMs = 5_000 } = {}) {
+    if (this.ended) return this.ended;
+    this.child.kill(signal);
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), timeoutMs);
+    const exit = await this.exit;
+    clearTimeout(timer);
+    return exit;
+  }
+}
+
+process.on('exit', () => {
+  for (const program of running) program.child.kill('SIGKILL');
+});
