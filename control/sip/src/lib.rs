@@ -1,1 +1,4 @@
 //! The SIP user agent: messages, dialogs, registrations, digest, as plain data.
+#![forbid(unsafe_code)]
+
+pub mod message;
