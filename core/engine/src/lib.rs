@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | [`media`] | the control side's vocabulary: legs, streams, routes, notices |
 //! | [`id`] | generational ids |
+//! | [`driver`] | what moves datagrams: uring, mmsg, sim |
 
+pub mod driver;
 pub mod id;
 pub mod media;
 
