@@ -8,7 +8,7 @@
 //! again in place. A `Buffer` is a token, not memory: it is given back to exactly one of
 //! [`Driver::send`] and [`Driver::release`], and only the driver decides when its memory is free.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use bifrons_rtc::Time;
 
@@ -85,19 +85,22 @@ pub struct DriverCounters {
 
 /// Moves datagrams. All calls come from the worker's thread.
 pub trait Driver {
+    /// A bound socket, made on the control side: a `UdpSocket`, or an address on a simulated network.
+    type Socket: Send + 'static;
+
     /// The time, read from the clock; the worker asks once a turn.
     fn now(&mut self) -> Time;
 
     /// Takes a bound socket in. `tag` comes back with each of its datagrams. When the table is full
     /// the socket comes back.
-    fn add_socket(&mut self, socket: UdpSocket, tag: u64) -> Result<SocketKey, UdpSocket>;
+    fn add_socket(&mut self, socket: Self::Socket, tag: u64) -> Result<SocketKey, Self::Socket>;
 
     /// Stops receiving and gives the socket back as soon as the kernel has let go of it, through
     /// [`Driver::next_removed`]: a worker does not close descriptors.
     fn remove_socket(&mut self, socket: SocketKey);
 
     /// A socket whose removal is complete, with its tag.
-    fn next_removed(&mut self) -> Option<(UdpSocket, u64)>;
+    fn next_removed(&mut self) -> Option<(Self::Socket, u64)>;
 
     /// Moves up to `batch.capacity() - batch.len()` datagrams that have arrived into `batch`, in
     /// order of arrival. No waiting. Returns how many.
