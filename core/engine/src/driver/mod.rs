@@ -8,6 +8,16 @@
 //! again in place. A `Buffer` is a token, not memory: it is given back to exactly one of
 //! [`Driver::send`] and [`Driver::release`], and only the driver decides when its memory is free.
 
+mod address;
+mod buf_ring;
+mod clock;
+mod memory;
+pub mod mmsg;
+mod table;
+pub mod uring;
+
+pub use clock::Clock;
+
 use std::net::SocketAddr;
 
 use bifrons_rtc::Time;

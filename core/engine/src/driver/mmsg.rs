@@ -1,0 +1,371 @@
+//! `recvmmsg` and `sendmmsg` with epoll: as fast as io_uring for a few sockets, on every kernel and
+//! in every container that forbids io_uring (`benches/README.md`).
+
+use std::io;
+use std::mem::zeroed;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::{addr_of_mut, null_mut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrons_rtc::Time;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::SockAddr;
+
+use super::address::{self, NAME_BYTES};
+use super::clock::Clock;
+use super::memory::Memory;
+use super::table::Table;
+use super::{
+    BUFFER_BYTES, Buffer, DATAGRAM_BYTES_MAX, Driver, DriverCounters, DriverWaker, HEADROOM, Received,
+    SocketKey, Wait,
+};
+
+/// Datagrams a system call; batches of 8 already save most of what batches can.
+const BATCH: usize = 64;
+/// Buffers in all: the working set stays inside a 2 MiB L2 cache.
+const BUFFERS: usize = 768;
+/// Sends that may wait for [`Driver::wait`].
+const QUEUE: usize = 256;
+const WAKE: Token = Token(usize::MAX);
+
+/// How to make an [`Mmsg`].
+#[derive(Clone, Copy, Debug)]
+pub struct MmsgConfig {
+    /// Sockets at most.
+    pub sockets_max: usize,
+}
+
+#[derive(Default)]
+struct Readiness {
+    queued: bool,
+}
+
+struct Queued {
+    socket: u32,
+    order: u32,
+    destination: SockAddr,
+    buffer: u32,
+    start: u32,
+    len: u32,
+}
+
+/// The portable driver.
+pub struct Mmsg {
+    clock: Clock,
+    poll: Poll,
+    events: Events,
+    waker: DriverWaker,
+    memory: Memory,
+    free: Vec<u32>,
+    table: Table<Readiness>,
+    ready: Vec<u32>,
+    removed: Vec<(UdpSocket, u64)>,
+    queue: Vec<Queued>,
+    headers: Box<[libc::mmsghdr; BATCH]>,
+    vectors: Box<[libc::iovec; BATCH]>,
+    names: Box<[[u8; NAME_BYTES]; BATCH]>,
+    counters: DriverCounters,
+}
+
+// SAFETY: the raw pointers inside `headers` and `vectors` point into the boxes and the memory that
+// this value owns; they are written anew before each call.
+unsafe impl Send for Mmsg {}
+
+impl Mmsg {
+    /// Makes a driver. `clock` is shared by all workers of an engine.
+    ///
+    /// # Errors
+    /// epoll or eventfd is refused (descriptor limit).
+    pub fn new(config: MmsgConfig, clock: Clock) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
+        let waker = DriverWaker::new(move || {
+            // A full eventfd counter is as good as a wake-up; nothing else can fail.
+            let _ = waker.wake();
+        });
+        Ok(Self {
+            clock,
+            poll,
+            events: Events::with_capacity(1024),
+            waker,
+            memory: Memory::new(BUFFERS),
+            free: (0..BUFFERS as u32).rev().collect(),
+            table: Table::new(config.sockets_max),
+            ready: Vec::with_capacity(config.sockets_max),
+            removed: Vec::with_capacity(config.sockets_max),
+            queue: Vec::with_capacity(QUEUE),
+            // SAFETY: all-zero is a valid value of these plain C structures.
+            headers: Box::new(unsafe { zeroed() }),
+            // SAFETY: as above.
+            vectors: Box::new(unsafe { zeroed() }),
+            names: Box::new([[0; NAME_BYTES]; BATCH]),
+            counters: DriverCounters::default(),
+        })
+    }
+
+    /// Receives up to `want` datagrams from one socket. Returns whether it may have more.
+    fn receive_from(&mut self, index: u32, want: usize, batch: &mut Vec<Received>) -> bool {
+        let Some(slot) = self.table.get(index) else { return false };
+        let Some(socket) = slot.socket.as_ref() else { return false };
+        let (fd, tag) = (socket.as_raw_fd(), slot.tag);
+        let key = self.table.key(index);
+        let first = self.free.len() - want;
+        for i in 0..want {
+            let base = self.memory.address(self.free[first + i]);
+            self.vectors[i].iov_base = base.wrapping_add(HEADROOM).cast();
+            self.vectors[i].iov_len = DATAGRAM_BYTES_MAX;
+            let header = &mut self.headers[i].msg_hdr;
+            header.msg_name = self.names[i].as_mut_ptr().cast();
+            header.msg_namelen = NAME_BYTES as u32;
+            header.msg_iov = addr_of_mut!(self.vectors[i]);
+            header.msg_iovlen = 1;
+            header.msg_control = null_mut();
+            header.msg_controllen = 0;
+            header.msg_flags = 0;
+        }
+        self.counters.system_calls += 1;
+        // SAFETY: `want` headers are filled; names, vectors and buffers are owned by `self` and
+        // outlive the call; the buffers were taken from the free list, so no token names them.
+        let got = unsafe {
+            libc::recvmmsg(fd, self.headers.as_mut_ptr(), want as u32, libc::MSG_DONTWAIT, null_mut())
+        };
+        if got < 0 {
+            if io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock {
+                // The error of a former send was taken off the socket; what arrived is behind it.
+                self.counters.receive_errors += 1;
+                return true;
+            }
+            return false;
+        }
+        let got = got as usize;
+        // The buffers used are the first `got` of the stretch; swap them out of the free list.
+        for i in 0..got {
+            let buffer = Buffer(self.free[first + i]);
+            let header = &self.headers[i];
+            let name = &self.names[i][..(header.msg_hdr.msg_namelen as usize).min(NAME_BYTES)];
+            let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            match address::read(name) {
+                Some(source) if !truncated => {
+                    self.counters.received += 1;
+                    let len = header.msg_len as usize;
+                    batch.push(Received { buffer, start: HEADROOM, len, socket: key, tag, source });
+                }
+                _ => {
+                    self.counters.truncated += 1;
+                    self.free.push(buffer.0);
+                }
+            }
+        }
+        self.free.drain(first..first + got);
+        got == want
+    }
+
+    fn flush(&mut self) {
+        if self.queue.is_empty() {
+            return;
+        }
+        let mut queue = std::mem::take(&mut self.queue);
+        // One call serves one socket: bring the datagrams of a socket together, in their order.
+        queue.sort_unstable_by_key(|entry| (entry.socket, entry.order));
+        for run in queue.chunk_by(|a, b| a.socket == b.socket) {
+            let fd =
+                self.table.get(run[0].socket).and_then(|slot| slot.socket.as_ref().map(AsRawFd::as_raw_fd));
+            match fd {
+                Some(fd) => run.chunks(BATCH).for_each(|chunk| self.send_run(fd, chunk)),
+                None => self.counters.send_failed += run.len() as u64,
+            }
+        }
+        self.free.extend(queue.iter().map(|entry| entry.buffer));
+        queue.clear();
+        self.queue = queue;
+    }
+
+    fn send_run(&mut self, fd: RawFd, run: &[Queued]) {
+        for (i, entry) in run.iter().enumerate() {
+            self.vectors[i].iov_base =
+                self.memory.address(entry.buffer).wrapping_add(entry.start as usize).cast();
+            self.vectors[i].iov_len = entry.len as usize;
+            let header = &mut self.headers[i].msg_hdr;
+            header.msg_name = entry.destination.as_ptr().cast_mut().cast();
+            header.msg_namelen = entry.destination.len();
+            header.msg_iov = addr_of_mut!(self.vectors[i]);
+            header.msg_iovlen = 1;
+            header.msg_control = null_mut();
+            header.msg_controllen = 0;
+        }
+        let mut done = 0;
+        while done < run.len() {
+            self.counters.system_calls += 1;
+            // SAFETY: headers `done..run.len()` were filled above; names live in `run`, vectors and
+            // buffers in `self`, all beyond the call; the kernel only reads them.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    fd,
+                    self.headers.as_mut_ptr().add(done),
+                    (run.len() - done) as u32,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            if sent > 0 {
+                self.counters.sent += sent as u64;
+                done += sent as usize;
+            } else {
+                // The first of the rest failed (full, unreachable …): it is dropped, the rest goes on.
+                self.counters.send_failed += 1;
+                done += 1;
+            }
+        }
+    }
+
+    fn poll_events(&mut self, timeout: Duration) {
+        self.counters.system_calls += 1;
+        if self.poll.poll(&mut self.events, Some(timeout)).is_err() {
+            return; // interrupted: the worker turns and waits again
+        }
+        for event in self.events.iter() {
+            if event.token() == WAKE {
+                continue;
+            }
+            let index = event.token().0 as u32;
+            if let Some(slot) = self.table.get(index)
+                && !slot.extra.queued
+            {
+                slot.extra.queued = true;
+                self.ready.push(index);
+            }
+        }
+    }
+}
+
+impl Driver for Mmsg {
+    type Socket = UdpSocket;
+
+    fn now(&mut self) -> Time {
+        self.clock.now()
+    }
+
+    fn add_socket(&mut self, socket: UdpSocket, tag: u64) -> Result<SocketKey, UdpSocket> {
+        let fd = socket.as_raw_fd();
+        let index = self.table.insert(socket, tag)?;
+        let registered =
+            self.poll.registry().register(&mut SourceFd(&fd), Token(index as usize), Interest::READABLE);
+        if registered.is_err() {
+            return match self.table.take(index) {
+                Some((socket, _)) => Err(socket),
+                None => unreachable!("it was inserted above"),
+            };
+        }
+        Ok(self.table.key(index))
+    }
+
+    fn remove_socket(&mut self, socket: SocketKey) {
+        self.flush();
+        if let Some((index, slot)) = self.table.find(socket) {
+            if let Some(socket) = slot.socket.as_ref() {
+                let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+            }
+            self.ready.retain(|&ready| ready != index);
+            self.removed.extend(self.table.take(index));
+        }
+    }
+
+    fn next_removed(&mut self) -> Option<(UdpSocket, u64)> {
+        self.removed.pop()
+    }
+
+    fn receive(&mut self, batch: &mut Vec<Received>) -> usize {
+        let before = batch.len();
+        let mut at = 0;
+        while at < self.ready.len() && batch.len() < batch.capacity() {
+            if self.free.is_empty() {
+                self.counters.no_buffers += 1;
+                break;
+            }
+            let index = self.ready[at];
+            let want = (batch.capacity() - batch.len()).min(BATCH).min(self.free.len());
+            if self.receive_from(index, want, batch) {
+                at += 1; // the others first
+                continue;
+            }
+            // Edge-triggered: only an empty socket leaves the list.
+            self.ready.swap_remove(at);
+            if let Some(slot) = self.table.get(index) {
+                slot.extra.queued = false;
+            }
+        }
+        // Whoever was served now is last in the next turn.
+        self.ready.rotate_left(at);
+        batch.len() - before
+    }
+
+    fn bytes(&mut self, buffer: &Buffer) -> &mut [u8] {
+        self.memory.bytes(buffer.0)
+    }
+
+    fn bytes_pair(&mut self, from: &Buffer, to: &Buffer) -> (&[u8], &mut [u8]) {
+        self.memory.pair(from.0, to.0)
+    }
+
+    fn allocate(&mut self) -> Option<Buffer> {
+        let buffer = self.free.pop().map(Buffer);
+        self.counters.arena_empty += u64::from(buffer.is_none());
+        buffer
+    }
+
+    fn send(&mut self, socket: SocketKey, destination: SocketAddr, buffer: Buffer, start: usize, len: usize) {
+        let Some((index, _)) = self.table.find(socket).filter(|_| start + len <= BUFFER_BYTES) else {
+            self.counters.send_failed += 1;
+            return self.release(buffer);
+        };
+        let order = self.queue.len() as u32;
+        let destination = SockAddr::from(destination);
+        let entry = Queued {
+            socket: index,
+            order,
+            destination,
+            buffer: buffer.0,
+            start: start as u32,
+            len: len as u32,
+        };
+        self.queue.push(entry);
+        if self.queue.len() == QUEUE {
+            self.flush();
+        }
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        self.free.push(buffer.0);
+    }
+
+    fn wait(&mut self, wait: Wait) {
+        self.flush();
+        match wait {
+            Wait::Until { deadline, coalesce_us } if self.ready.is_empty() => {
+                let left = deadline - self.clock.now();
+                self.poll_events(left);
+                // A nap after the first readiness lets packets gather: waking is dearer than they are.
+                if !self.ready.is_empty() && coalesce_us > 0 {
+                    let nap = Duration::from_micros(u64::from(coalesce_us));
+                    std::thread::sleep(nap.min(deadline - self.clock.now()));
+                    self.poll_events(Duration::ZERO);
+                }
+            }
+            _ => self.poll_events(Duration::ZERO),
+        }
+    }
+
+    fn waker(&self) -> DriverWaker {
+        self.waker.clone()
+    }
+
+    fn wake_fd(&self) -> Option<RawFd> {
+        Some(self.poll.as_raw_fd())
+    }
+
+    fn counters(&self) -> DriverCounters {
+        self.counters
+    }
+}

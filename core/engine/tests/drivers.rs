@@ -1,0 +1,203 @@
+//! The same expectations of every driver that moves real datagrams.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
+use bifrons_engine::driver::uring::{Uring, UringConfig, probe};
+use bifrons_engine::driver::{Clock, DATAGRAM_BYTES_MAX, Driver, HEADROOM, Received, Wait};
+
+type Real = Box<dyn Driver<Socket = UdpSocket>>;
+
+fn drivers(sockets_max: usize) -> Vec<(&'static str, Real)> {
+    let mut all: Vec<(&'static str, Real)> =
+        vec![("mmsg", Box::new(Mmsg::new(MmsgConfig { sockets_max }, Clock::start()).unwrap()))];
+    match probe() {
+        Ok(()) => {
+            let config = UringConfig { sockets_max, hosted: false };
+            all.push(("uring", Box::new(Uring::new(config, Clock::start()).unwrap())));
+        }
+        Err(why) => println!("skipped for uring: {why}"),
+    }
+    all
+}
+
+fn bound(text: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(text).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+fn client(text: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(text).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+}
+
+/// Turns until `want` datagrams were seen; each goes back twice with a byte in front: once from a
+/// copy, once in place. Returns (tag, length) of what was seen.
+fn echo(driver: &mut Real, want: usize) -> Vec<(u64, usize)> {
+    let mut batch: Vec<Received> = Vec::with_capacity(64);
+    let mut seen = Vec::new();
+    for _ in 0..5_000 {
+        let deadline = driver.now() + Duration::from_millis(5);
+        driver.wait(Wait::Until { deadline, coalesce_us: 200 });
+        while driver.receive(&mut batch) > 0 {
+            for Received { buffer, start, len, socket, tag, source } in batch.drain(..) {
+                assert_eq!(start, HEADROOM);
+                driver.bytes(&buffer)[start - 1] = b'>';
+                let copy = driver.allocate().unwrap();
+                let (from, to) = driver.bytes_pair(&buffer, &copy);
+                to[start - 1..start + len].copy_from_slice(&from[start - 1..start + len]);
+                driver.send(socket, source, copy, start - 1, len + 1);
+                driver.send(socket, source, buffer, start - 1, len + 1);
+                seen.push((tag, len));
+            }
+        }
+        if seen.len() >= want {
+            driver.wait(Wait::Poll);
+            return seen;
+        }
+    }
+    panic!("only {} of {want} arrived", seen.len());
+}
+
+fn expect_twice(socket: &UdpSocket, payload: &[u8]) {
+    let mut buffer = [0; 2048];
+    for _ in 0..2 {
+        let n = socket.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[0], b'>');
+        assert_eq!(&buffer[1..n], payload);
+    }
+}
+
+#[test]
+fn datagrams_come_and_go_in_place_and_by_copy() {
+    for (name, mut driver) in drivers(4) {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = bound(address);
+            let to = socket.local_addr().unwrap();
+            let key = driver.add_socket(socket, 7).unwrap();
+            let peer = client(address);
+            for len in [1, 12, 172, 1_200, DATAGRAM_BYTES_MAX] {
+                let payload = vec![0x5a; len];
+                peer.send_to(&payload, to).unwrap();
+                assert_eq!(echo(&mut driver, 1), [(7, len)], "{name}");
+                expect_twice(&peer, &payload);
+            }
+            driver.remove_socket(key);
+        }
+        let counters = driver.counters();
+        assert_eq!((counters.received, counters.sent, counters.send_failed), (10, 20, 0), "{name}");
+    }
+}
+
+#[test]
+fn a_datagram_that_is_too_long_is_counted_and_the_next_one_served() {
+    for (name, mut driver) in drivers(4) {
+        let socket = bound("127.0.0.1:0");
+        let to = socket.local_addr().unwrap();
+        driver.add_socket(socket, 1).unwrap();
+        let peer = client("127.0.0.1:0");
+        for len in [DATAGRAM_BYTES_MAX + 1, 9_000, 65_507] {
+            peer.send_to(&vec![1; len], to).unwrap();
+        }
+        peer.send_to(b"short", to).unwrap();
+        assert_eq!(echo(&mut driver, 1), [(1, 5)], "{name}");
+        expect_twice(&peer, b"short");
+        assert_eq!(driver.counters().truncated, 3, "{name}");
+    }
+}
+
+#[test]
+fn many_sockets_are_told_apart_and_more_datagrams_than_buffers_arrive() {
+    for (name, mut driver) in drivers(200) {
+        let to: Vec<SocketAddr> = (0..200)
+            .map(|tag| {
+                let socket = bound("127.0.0.1:0");
+                let to = socket.local_addr().unwrap();
+                driver.add_socket(socket, tag).unwrap();
+                to
+            })
+            .collect();
+        driver.wait(Wait::Poll);
+        assert!(driver.add_socket(bound("127.0.0.1:0"), 0).is_err(), "{name}: the table is full");
+        let peer = client("127.0.0.1:0");
+        // 1,000 datagrams wait in the sockets at once: more than there are buffers.
+        for round in 0..5_u8 {
+            to.iter().for_each(|to| assert_eq!(peer.send_to(&[round; 20], to).unwrap(), 20));
+        }
+        let mut seen = echo(&mut driver, 1_000);
+        seen.sort_unstable();
+        let expected: Vec<_> = (0..200).flat_map(|tag| [(tag, 20); 5]).collect();
+        assert_eq!(seen, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_removed_socket_comes_back_and_its_slot_serves_another() {
+    for (name, mut driver) in drivers(1) {
+        for tag in 0..20 {
+            let socket = bound("127.0.0.1:0");
+            let to = socket.local_addr().unwrap();
+            let key = driver.add_socket(socket, tag).unwrap();
+            let peer = client("127.0.0.1:0");
+            if tag % 2 == 0 {
+                peer.send_to(b"hello", to).unwrap();
+                assert_eq!(echo(&mut driver, 1), [(tag, 5)], "{name}");
+                expect_twice(&peer, b"hello");
+            }
+            driver.remove_socket(key);
+            driver.remove_socket(key);
+            let mut batch = Vec::with_capacity(8);
+            let (socket, its_tag) = loop {
+                driver.wait(Wait::Poll);
+                driver.receive(&mut batch);
+                if let Some(removed) = driver.next_removed() {
+                    break removed;
+                }
+            };
+            assert_eq!((socket.local_addr().unwrap(), its_tag), (to, tag), "{name}");
+            drop(socket);
+            assert!(UdpSocket::bind(to).is_ok(), "{name}: the port is free again");
+            let buffer = driver.allocate().unwrap();
+            driver.send(key, to, buffer, HEADROOM, 10);
+            driver.wait(Wait::Poll);
+        }
+        assert_eq!(driver.counters().send_failed, 20, "{name}: sends on a socket that is gone");
+    }
+}
+
+#[test]
+fn a_wake_up_ends_the_wait() {
+    for (name, mut driver) in drivers(1) {
+        for _ in 0..3 {
+            let waker = driver.waker();
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                waker.wake();
+            });
+            let deadline = driver.now() + Duration::from_secs(60);
+            driver.wait(Wait::Until { deadline, coalesce_us: 500 });
+            assert!(driver.now() < deadline, "{name}");
+            let mut batch = Vec::with_capacity(8);
+            assert_eq!(driver.receive(&mut batch), 0, "{name}");
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_send_that_cannot_go_is_counted_and_gives_its_buffer_back() {
+    for (name, mut driver) in drivers(2) {
+        let key = driver.add_socket(bound("127.0.0.1:0"), 0).unwrap();
+        // An IPv6 destination on an IPv4 socket is refused by the kernel.
+        for _ in 0..5_000 {
+            let buffer = driver.allocate().unwrap_or_else(|| panic!("{name}: buffers leak"));
+            driver.send(key, "[::1]:9".parse().unwrap(), buffer, HEADROOM, 10);
+            driver.wait(Wait::Poll);
+            driver.receive(&mut Vec::with_capacity(64));
+        }
+        assert_eq!((driver.counters().sent, driver.counters().send_failed), (0, 5_000), "{name}");
+    }
+}
