@@ -5,9 +5,10 @@ const oneLine = (text) => String(text).replace(/\s+/g, ' ').trim();
 export default async function* reporter(source) {
   for await (const { type, data } of source) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
-    if (data.details?.type === 'suite') continue;
-    const name = oneLine(data.name).replaceAll(':', ' -');
     const reason = data.skip ?? data.todo;
+    // A suite that is skipped as a whole reports none of its tests: its own line stands for them.
+    if (data.details?.type === 'suite' && reason === undefined) continue;
+    const name = oneLine(data.name).replaceAll(':', ' -');
     if (type === 'test:fail') {
       yield `fail ${name}\n`;
     } else if (reason !== undefined && reason !== false) {
