@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { Explanations, differences, readDifferences } from '../api-compare/compare.mjs';
 import { normalise, normaliseSdp, shapeOf } from '../api-compare/normalise.mjs';
 import { requests } from '../api-compare/requests.mjs';
+import { fill, mismatch, readExamples } from '../e2e/doc-examples.mjs';
 import reporter from '../e2e/reporter.mjs';
 
 test('ids of the exchange get names, other numbers stay', () => {
@@ -88,4 +89,34 @@ test('the reporter writes a line a test, and one for a skipped suite', async () 
   const lines = [];
   for await (const line of reporter(events)) lines.push(line);
   assert.deepEqual(lines, ['pass a - b\n', 'fail c\n', 'skip d: no peer\n', 'skip all of it: no server\n']);
+});
+
+const document = [
+  '## One', '```json request', '{"janus":"create","transaction":"a"}', '```', 'prose', '```json reply',
+  '{"janus":"success","transaction":"a","data":{"id":"$session"}}', '```', '```sh', 'curl', '```', '```json example', '{}', '```',
+  '## Two', '```json request GET /janus/info', '```', '```json reply', '{"...":"..."}', '```',
+].join('\n');
+
+test('the examples of a document are found', () => {
+  const [one, two] = readExamples(document);
+  assert.equal(one.title, 'One');
+  assert.deepEqual(one.steps.map(({ kind, line }) => [kind, line]), [['request', 2], ['reply', 6]]);
+  assert.deepEqual(two.steps.map(({ kind, method, path }) => [kind, method, path]),
+    [['request', 'GET', '/janus/info'], ['reply', undefined, undefined]]);
+  assert.throws(() => readExamples('```json reply\n{}\n```'), /before any request/);
+  assert.throws(() => readExamples('```json request\n{\n```'), /line 1: the request is not JSON/);
+  assert.throws(() => readExamples('```json answer\n{}\n```'), /no such kind of block/);
+  assert.throws(() => readExamples('```json request\n{}'), /no end/);
+});
+
+test('a documented message matches what it describes and nothing else', () => {
+  const names = new Map();
+  assert.equal(mismatch({ id: '$s', list: [1, '...'] }, { id: 7, list: [1, 2] }, names), undefined);
+  assert.equal(names.get('s'), 7);
+  assert.equal(mismatch({ id: '$s' }, { id: 8 }, names), 'id is 8 and not 7');
+  assert.equal(mismatch({ a: 1 }, { a: 1, b: 2 }, names), 'b is not in the document');
+  assert.equal(mismatch({ a: 1, '...': '...' }, { a: 1, b: 2 }, names), undefined);
+  assert.equal(mismatch({ a: { b: '...' } }, { a: {} }, names), 'a.b is missing');
+  assert.deepEqual(fill({ a: '$s', b: ['/janus/$s'] }, names), { a: 7, b: ['/janus/7'] });
+  assert.throws(() => fill('$unknown', names), /no value yet/);
 });
