@@ -4,5 +4,6 @@
 
 mod bytes;
 pub mod demux;
+pub mod rtcp;
 pub mod rtp;
 pub mod stun;
