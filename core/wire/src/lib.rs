@@ -6,4 +6,5 @@ mod bytes;
 pub mod demux;
 pub mod rtcp;
 pub mod rtp;
+pub mod sdp;
 pub mod stun;

@@ -22,7 +22,7 @@ impl NtpTime {
     /// Nanoseconds since the Unix epoch; zero before 1970.
     pub fn to_unix_nanos(self) -> u64 {
         let fixed = u128::from(self.0.saturating_sub(Self::UNIX_OFFSET_S << 32));
-        (fixed * 1_000_000_000 >> 32) as u64
+        ((fixed * 1_000_000_000) >> 32) as u64
     }
 
     /// The middle 32 bits, 16.16 seconds, as LSR carries them (RFC 3550 §6.4.1).

@@ -246,7 +246,7 @@ impl<'a> Writer<'a> {
         let buffer = self.buffer.get_mut(self.len..).ok_or(Full)?;
         let mut cursor = Cursor { buffer, len: 4 };
         body(&mut cursor);
-        while cursor.len % 4 != 0 {
+        while !cursor.len.is_multiple_of(4) {
             cursor.u8(0);
         }
         let (len, fits) = (cursor.len, cursor.len <= cursor.buffer.len());
