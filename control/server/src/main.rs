@@ -1,2 +1,83 @@
 //! The `bifrons` program.
-fn main() {}
+//!
+//! | module | gives |
+//! | --- | --- |
+//! | [`cli`] | the command line |
+//! | [`config`] | the configuration, and Janus' own as ours |
+//! | [`doctor`] | what the kernel granted |
+//! | [`net`] | addresses of this machine |
+//! | [`sip_program`] | where `bifrons-sip` is |
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod doctor;
+mod net;
+mod sip_program;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, Source};
+use config::{Config, ConfigError};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::CheckConfig { file }) => check_config(&file),
+        Some(Command::ConvertConfig { folder }) => convert_config(&folder),
+        Some(Command::Doctor { source }) => examine(&source),
+        Some(Command::Demo(_)) | None => Err("running comes with the next step".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bifrons: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn check_config(file: &Path) -> Done {
+    config::load(file)?;
+    println!("{}: good", file.display());
+    Ok(())
+}
+
+fn convert_config(folder: &Path) -> Done {
+    let converted = config::janus::load(folder)?;
+    println!("# From the Janus configuration in {}", folder.display());
+    if let Some(warning) = converted.warning() {
+        println!("# {warning}");
+    }
+    print!("{}", toml::to_string(&converted.config)?);
+    Ok(())
+}
+
+fn examine(source: &Source) -> Done {
+    let config = configuration(source)?;
+    let findings = doctor::examine(&config);
+    findings.iter().for_each(|finding| println!("{finding}"));
+    if findings.iter().any(|finding| finding.verdict == doctor::Verdict::Bad) {
+        return Err("it cannot run like that".into());
+    }
+    Ok(())
+}
+
+/// The configuration that the command line names. Janus settings without effect are told on stderr.
+fn configuration(source: &Source) -> Result<Config, ConfigError> {
+    match (&source.config, &source.janus_config) {
+        (Some(file), _) => config::load(file),
+        (None, Some(folder)) => {
+            let converted = config::janus::load(folder)?;
+            if let Some(warning) = converted.warning() {
+                eprintln!("bifrons: {warning}");
+            }
+            Ok(converted.config)
+        }
+        (None, None) => Ok(Config::default()),
+    }
+}
