@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod srtp;
+pub mod stream;
 mod time;
 
 pub use time::Time;
