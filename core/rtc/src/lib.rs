@@ -4,6 +4,9 @@
 //! come in as bytes and go out through a sink of the caller's; events are polled.
 #![forbid(unsafe_code)]
 
+pub mod ice;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod srtp;
 pub mod stream;
 mod time;

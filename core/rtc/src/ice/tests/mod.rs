@@ -1,0 +1,8 @@
+//! Agents on the simulated network.
+
+mod connect;
+mod consent;
+mod defects;
+mod hostile;
+mod interop_is;
+mod world;
