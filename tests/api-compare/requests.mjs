@@ -37,7 +37,8 @@ const videoLines = [
 ];
 const sdp = (...lines) => `${lines.flat().join('\r\n')}\r\n`;
 
-const audioOffer = sdp(sdpHead, 'a=group:BUNDLE 0', 'a=msid-semantic: WMS stream',
+/** What a browser with a microphone offers. */
+export const audioOffer = sdp(sdpHead, 'a=group:BUNDLE 0', 'a=msid-semantic: WMS stream',
   'm=audio 9 UDP/TLS/RTP/SAVPF 111 0 8 126', 'c=IN IP4 0.0.0.0', 'a=rtcp:9 IN IP4 0.0.0.0', iceDtls('actpass'), audioLines);
 const audioVideoOffer = sdp(sdpHead, 'a=group:BUNDLE 0 1', 'a=msid-semantic: WMS stream',
   'm=audio 9 UDP/TLS/RTP/SAVPF 111 0 8 126', 'c=IN IP4 0.0.0.0', 'a=rtcp:9 IN IP4 0.0.0.0', iceDtls('actpass'), audioLines,

@@ -2,6 +2,7 @@
 
 import http from 'node:http';
 import WebSocket from 'ws';
+import { atEnd } from './process.mjs';
 
 let transactions = 0;
 export const newTransaction = () => `t${++transactions}`;
@@ -66,6 +67,7 @@ export class WsClient {
       client.socket.once('error', reject);
     });
     client.socket.on('error', () => {});
+    client.socket.on('close', atEnd(() => client.socket.terminate()));
     client.closed = new Promise((resolve) => client.socket.once('close', (code) => resolve(code)));
     client.socket.on('message', (data) => {
       client.messages.push(parsed(data.toString('utf8')));

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
-import { outputDir, sleep, until } from './process.mjs';
+import { atEnd, outputDir, sleep, until } from './process.mjs';
 
 const here = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
 const packageDir = (name) => path.join(here, '../node_modules', name);
@@ -34,6 +34,7 @@ export async function serve(routes, folder) {
     }
   });
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  server.on('close', atEnd(() => server.close()));
   return {
     url: `http://127.0.0.1:${server.address().port}`,
     close: () => (server.closeAllConnections?.(), new Promise((done) => server.close(done))),

@@ -89,6 +89,8 @@ const peer = (() => {
     send: (index, body) =>
       promised((success, error) =>
         handles[index].handle.send({ message: body, success: (data) => success(data ?? null), error })),
+    dtmf: (index, tones) =>
+      promised((success, error) => handles[index].handle.dtmf({ dtmf: { tones }, success: () => success(true), error })),
     hangup: (index) => handles[index].handle.hangup(true),
     detach: (index) => promised((success, error) => handles[index].handle.detach({ success: () => success(true), error })),
 

@@ -6,6 +6,7 @@ import net from 'node:net';
 import dgram from 'node:dgram';
 import os from 'node:os';
 import path from 'node:path';
+import { after } from 'node:test';
 
 /** Where a run leaves its logs, screenshots and generated files. */
 export const outputDir = (() => {
@@ -67,7 +68,15 @@ export const tcpOpen = (port, host = '127.0.0.1') =>
     socket.once('error', () => resolve(false));
   });
 
-const running = new Set();
+// What a failed test leaves open would keep this process alive for ever.
+const open = new Set();
+/** `close` is called at the end of the run; calling what this gives takes that back. */
+export function atEnd(close) {
+  open.add(close);
+  return () => open.delete(close);
+}
+after(() => Promise.allSettled([...open].map((close) => close())));
+
 let names = 0;
 
 /** A started program. Its standard output and error go to `log`, and stay readable as `output()`. */
@@ -78,12 +87,12 @@ export class Program {
     const log = openSync(this.log, 'w');
     this.child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: [stdin, log, log] });
     closeSync(log);
-    running.add(this);
+    const forget = atEnd(() => this.stop({ signal: 'SIGKILL' }));
     this.exit = new Promise((resolve) => {
       this.child.once('error', (error) => resolve({ code: null, signal: null, error }));
       this.child.once('exit', (code, signal) => resolve({ code, signal }));
     }).then((exit) => {
-      running.delete(this);
+      forget();
       this.ended = exit;
       return exit;
     });
@@ -117,7 +126,3 @@ export class Program {
     return exit;
   }
 }
-
-process.on('exit', () => {
-  for (const program of running) program.child.kill('SIGKILL');
-});

@@ -103,7 +103,7 @@ function writeJcfg(dir, { httpPort, wsPort, options, kind }) {
       sdp_ip: '127.0.0.1',
       keepalive_interval: 0,
       rtp_port_range: '20000-24000',
-      sip_timer_t1x64: 32000,
+      sip_timer_t1x64: options.sipTimerT1x64Ms ?? 32000,
     }),
     'janus.plugin.nosip.jcfg': section('general', { local_ip: '127.0.0.1', rtp_port_range: '24000-28000' }),
     'janus.plugin.echotest.jcfg': section('general', {}),
@@ -114,7 +114,7 @@ function writeJcfg(dir, { httpPort, wsPort, options, kind }) {
 
 /**
  * Starts a server on free ports. Options: `sessionTimeoutS`, `reclaimTimeoutS`, `apiSecret`, `tokenAuth`,
- * `tokenAuthSecret`, `fullTrickle`, `rtpPortRange`, `kind`.
+ * `tokenAuthSecret`, `fullTrickle`, `rtpPortRange`, `sipTimerT1x64Ms`, `kind`.
  */
 export async function startServer(options = {}) {
   const kind = options.kind ?? serverKind;
