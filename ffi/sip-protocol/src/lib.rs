@@ -114,14 +114,14 @@ mod tests {
             next_hop: String::new(),
             ident: String::new(),
             flow: None,
-            flags: RequestFlags::REPORT_100.with(RequestFlags::NO_RPORT),
+            flags: RequestFlags::NONE.with(RequestFlags::REPORT_100),
             text: Vec::new(),
         };
         let mut frame = Vec::new();
         message.encode(Generation(1), &mut frame).unwrap();
         let flags = 16 + 4 + 4 + 1;
-        assert_eq!(frame[flags], 3);
-        frame[flags] = 4;
+        assert_eq!(frame[flags], 1);
+        frame[flags] = 2;
         assert_eq!(ToSip::decode(&frame), Err(ProtocolError::Value { field: "RequestFlags" }));
     }
 }

@@ -51,7 +51,7 @@ messages! {
             flow: Option<FlowId>,
             /// Options.
             flags: RequestFlags,
-            /// The whole request but the top Via, which the stack writes.
+            /// The whole request but the top Via, which the stack writes, with `rport` (RFC 3581).
             text: Vec<u8>,
         },
         /// Sends the ACK to a 2xx; the stack repeats it when the 2xx is. ACK to other answers is the stack's.
@@ -191,9 +191,7 @@ impl RequestFlags {
     pub const NONE: RequestFlags = RequestFlags(0);
     /// Report 100 Trying too.
     pub const REPORT_100: RequestFlags = RequestFlags(1);
-    /// Do not ask for `rport` (RFC 3581), which is otherwise in every Via.
-    pub const NO_RPORT: RequestFlags = RequestFlags(2);
-    const ALL: u32 = 3;
+    const ALL: u32 = 1;
 
     /// Whether all options of `other` are set.
     pub fn contains(self, other: RequestFlags) -> bool {
