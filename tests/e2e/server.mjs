@@ -42,10 +42,11 @@ export const missing = (kind = serverKind) =>
     }
     const file = binary('bifrons');
     if (!file) return 'the bifrons binary is not built';
-    const help = spawnSync(file, ['--help'], { encoding: 'utf8', timeout: 10_000 });
-    return help.status === 0 && help.stdout.includes('--config')
-      ? undefined
-      : 'this bifrons binary does not run a gateway yet (no --config in its help)';
+    // A file that is not there is an error of the configuration in a gateway that runs.
+    const probe = spawnSync(file, ['--config', '/nonexistent'], { encoding: 'utf8', timeout: 10_000 });
+    return /comes with the next step/.test(probe.stderr) || probe.status === 0
+      ? 'this bifrons binary does not run a gateway yet'
+      : undefined;
   });
 
 /** Why these tests cannot run: the server or one of the programs named is missing. */
