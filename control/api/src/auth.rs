@@ -72,7 +72,8 @@ pub fn same_secret(ours: &str, theirs: &str) -> bool {
 }
 
 fn mac(key: &str, data: &[u8]) -> Hmac<Sha1> {
-    let mut mac = Hmac::<Sha1>::new_from_slice(key.as_bytes()).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    let mut mac = Hmac::<Sha1>::new_from_slice(key.as_bytes())
+        .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
     mac.update(data);
     mac
 }

@@ -194,7 +194,9 @@ mod tests {
 
     #[test]
     fn hostile_texts() {
-        for bad in ["{\"a\":1e400}", "\"\\ud800\"", "{\"a\":\"x\\u0000\"}", "{\"a\\u0000\":1}", "{", "[1,]", "nul"] {
+        for bad in
+            ["{\"a\":1e400}", "\"\\ud800\"", "{\"a\":\"x\\u0000\"}", "{\"a\\u0000\":1}", "{", "[1,]", "nul"]
+        {
             let error = one(bad).unwrap_err();
             assert!(!error.limit, "{bad}: {error:?}");
         }

@@ -55,12 +55,22 @@ pub struct Jsep {
     pub restart: bool,
     /// Core to plugin: the `simulcast` member as Janus shows it, if the offer has layers.
     pub simulcast: Option<Value>,
+    /// Plugin to core, first offer: open the WebRTC leg on this leg's worker.
+    pub near: Option<LegId>,
 }
 
 impl Jsep {
     /// A description with no flag set.
     pub fn new(kind: JsepType, sdp: impl Into<String>) -> Self {
-        Self { kind, sdp: sdp.into(), update: false, e2ee: false, restart: false, simulcast: None }
+        Self {
+            kind,
+            sdp: sdp.into(),
+            update: false,
+            e2ee: false,
+            restart: false,
+            simulcast: None,
+            near: None,
+        }
     }
 }
 

@@ -48,16 +48,6 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         self.by_key.remove(&key);
         Some(key)
     }
-
-    /// How many deadlines are set.
-    pub fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    /// None is set.
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -77,6 +67,6 @@ mod tests {
         assert_eq!(timers.pop(s(0)), None);
         assert_eq!(timers.pop(s(5)), Some('b'));
         assert_eq!(timers.pop(s(5)), Some('a'));
-        assert!(timers.pop(s(99)).is_none() && timers.is_empty());
+        assert!(timers.pop(s(99)).is_none() && timers.next().is_none());
     }
 }
