@@ -4,6 +4,7 @@
 //! come in as bytes and go out through a sink of the caller's; events are polled.
 #![forbid(unsafe_code)]
 
+pub mod dtls;
 pub mod ice;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -1,0 +1,31 @@
+//! DTLS 1.2 (RFC 6347) with `use_srtp` (RFC 5764), sans-IO, over OpenSSL.
+//!
+//! A [`Session`] takes datagrams and the time and gives datagrams, one [`Event`] for the end of the
+//! handshake and one for the end of the connection. Peers prove themselves by the fingerprint that
+//! their SDP announced (RFC 8122), and no key leaves a session before that is checked.
+//!
+//! **Time.** OpenSSL would retransmit by the clock of the system. `bifrons-openssl` sets that timer
+//! out of reach; the session has a clock of its own, fed with `now`, and makes OpenSSL send a
+//! flight again when it says so. So a handshake over a lossy simulated network runs in simulated
+//! time, and the same code runs in real time.
+//!
+//! **After the handshake.** The SSL answers repeated last flights for [`RETRANSMISSION_TIME`]. An
+//! SSL holds 60 KiB, and where no data channel needs it a [`Tail`] of some hundred bytes takes its
+//! place: keys and sequence numbers enough to understand `close_notify` and to send ours.
+
+mod certificate;
+mod context;
+mod datagrams;
+mod event;
+mod fingerprint;
+mod session;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use certificate::Certificate;
+pub use context::{DtlsConfig, DtlsContext};
+pub use event::{Connected, DtlsCounters, DtlsError, Event, FailReason, Role, SrtpKeys};
+pub use fingerprint::{Fingerprint, FingerprintError, Hash};
+pub use session::{APPLICATION_QUEUE_LEN_MAX, DATAGRAM_QUEUE_LEN_MAX, RETRANSMISSION_TIME, Session};
+pub use tail::{Tail, TailEvent};
