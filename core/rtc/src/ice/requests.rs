@@ -207,6 +207,9 @@ impl Agent {
             if nominated {
                 let announced = pair.announced;
                 self.select(now, local, source, true, announced);
+            } else {
+                // The peer still checks, so it may have missed a nomination: say it again.
+                pair.triggered = pair.check.is_some();
             }
             return;
         }

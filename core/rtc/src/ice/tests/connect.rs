@@ -65,23 +65,36 @@ fn lite_on_either_side() {
     }
 }
 
+/// Of seven transmissions at 20 % loss each way all fail once in 1,300 checks; then only a restart
+/// helps, so a few seeds may end without a pair.
+const SEEDS: u64 = 300;
+const CONNECTED_MIN: usize = 297;
+
 #[test]
 fn a_fifth_of_all_datagrams_lost() {
-    for seed in 0..200 {
+    let connected = (0..SEEDS).filter(|&seed| {
         let mut world = World::pair(seed, Link::BAD, |_, _| {});
-        world.connect();
-        assert_agree(&world);
-    }
+        let connected = world.run(secs(59), World::all_connected);
+        if connected {
+            assert_agree(&world);
+        }
+        connected
+    });
+    let connected = connected.count();
+    assert!(connected >= CONNECTED_MIN, "{connected}");
 }
 
 #[test]
 fn conflict_under_loss() {
-    for seed in 0..100 {
+    let connected = (0..SEEDS).filter(|&seed| {
         let mut world = World::pair(seed, Link::BAD, |one, two| two.role = one.role);
-        world.connect();
+        let connected = world.run(secs(59), World::all_connected);
         world.run_for(secs(2));
-        assert_ne!(world.peers[0].agent.role(), world.peers[1].agent.role(), "seed {seed}");
-    }
+        assert!(!connected || world.peers[0].agent.role() != world.peers[1].agent.role(), "seed {seed}");
+        connected
+    });
+    let connected = connected.count();
+    assert!(connected >= CONNECTED_MIN, "{connected}");
 }
 
 #[test]

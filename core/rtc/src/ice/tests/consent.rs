@@ -42,7 +42,8 @@ fn disconnected_after_two_misses_failed_after_thirty_seconds() {
         let disconnected = at(State::Disconnected) - cut;
         assert!(disconnected > secs(8) && disconnected <= secs(18), "{disconnected:?}");
         let failed = at(State::Failed) - cut;
-        assert!(failed > secs(24) && failed <= secs(30), "{failed:?}");
+        // A response may have been under way.
+        assert!(failed > secs(24) && failed <= millis(30_020), "{failed:?}");
         assert_eq!(peer.agent.selected(), None);
         assert_eq!(peer.agent.next_timeout(), None, "nothing is sent any more");
     }
@@ -98,7 +99,7 @@ fn lite_fails_thirty_seconds_after_the_last_request() {
     world.run_for(secs(40));
     assert_eq!(world.peers[1].states(), [State::Connected, State::Failed]);
     let failed = world.peers[1].events.last().unwrap().0 - cut;
-    assert!(failed > secs(23) && failed <= secs(30), "{failed:?}");
+    assert!(failed > secs(23) && failed <= millis(30_020), "{failed:?}");
 }
 
 #[test]

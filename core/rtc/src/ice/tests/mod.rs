@@ -3,6 +3,7 @@
 mod connect;
 mod consent;
 mod defects;
+mod forge;
 mod hostile;
 mod interop_is;
 mod world;
