@@ -1,0 +1,83 @@
+use bifrons_sip_protocol::FlowId;
+
+use crate::message::{Headers, Method, ParseError};
+
+/// A request that we write; kept while its transaction lives, to be sent again with credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OutRequest {
+    pub method: Method,
+    pub uri: String,
+    pub from: String,
+    pub from_tag: String,
+    pub to: String,
+    pub to_tag: Option<String>,
+    pub call_id: String,
+    pub cseq: u32,
+    pub routes: Vec<String>,
+    pub contact: Option<String>,
+    /// Everything else, the application's own headers last.
+    pub headers: Headers,
+    /// Credentials by header name.
+    pub auth: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    pub user_agent: String,
+    pub next_hop: String,
+    pub ident: String,
+    pub flow: Option<FlowId>,
+}
+
+/// Headers that the user agent writes itself; an application's own are dropped.
+const OWN: [&str; 11] = [
+    "Via", "From", "To", "Call-ID", "CSeq", "Content-Length", "Max-Forwards", "Record-Route", "Contact",
+    "Authorization", "Proxy-Authorization",
+];
+
+/// Adds an application's headers behind ours; those that we write ourselves are refused.
+pub(super) fn add_headers(headers: &mut Headers, extra: &[(String, String)]) -> Result<(), ParseError> {
+    for (name, value) in extra {
+        if OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Err(ParseError::new(name, crate::message::ErrorKind::Repeated));
+        }
+        headers.try_push(name, value)?;
+    }
+    Ok(())
+}
+
+impl OutRequest {
+    /// The whole request but its Via.
+    pub fn text(&self) -> Vec<u8> {
+        let mut headers = Headers::default();
+        headers.push("Max-Forwards", "70");
+        for route in &self.routes {
+            headers.push("Route", route);
+        }
+        headers.push("From", format!("{};tag={}", self.from, self.from_tag));
+        headers.push("To", self.to_tag.as_ref().map_or_else(|| self.to.clone(), |tag| format!("{};tag={tag}", self.to)));
+        headers.push("Call-ID", &self.call_id);
+        headers.push("CSeq", format!("{} {}", self.cseq, self.method));
+        if let Some(contact) = &self.contact {
+            headers.push("Contact", contact);
+        }
+        for (name, value) in &self.auth {
+            headers.push(*name, value);
+        }
+        if !self.user_agent.is_empty() {
+            headers.push("User-Agent", &self.user_agent);
+        }
+        let mut out = format!("{} {} SIP/2.0\r\n", self.method, self.uri.replace(['\r', '\n', '\0', ' '], "")).into_bytes();
+        headers.write(&mut out);
+        self.headers.write(&mut out);
+        out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
+        out.extend_from_slice(&self.body);
+        out
+    }
+
+    /// Sets a body with its type.
+    pub fn set_body(&mut self, content_type: &str, body: Vec<u8>) -> Result<(), ParseError> {
+        if !body.is_empty() {
+            self.headers.try_push("Content-Type", content_type)?;
+            self.body = body;
+        }
+        Ok(())
+    }
+}
