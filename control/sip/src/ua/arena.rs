@@ -84,12 +84,17 @@ impl<K: From<Key> + Into<Key> + Copy, T> Arena<K, T> {
 
     pub fn get_mut(&mut self, id: K) -> Option<&mut T> {
         let key: Key = id.into();
-        self.slots.get_mut(key.slot as usize).filter(|(generation, _)| *generation == key.generation)?.1.as_mut()
+        self.slots
+            .get_mut(key.slot as usize)
+            .filter(|(generation, _)| *generation == key.generation)?
+            .1
+            .as_mut()
     }
 
     pub fn remove(&mut self, id: K) -> Option<T> {
         let key: Key = id.into();
-        let entry = self.slots.get_mut(key.slot as usize).filter(|(generation, _)| *generation == key.generation)?;
+        let entry =
+            self.slots.get_mut(key.slot as usize).filter(|(generation, _)| *generation == key.generation)?;
         let value = entry.1.take()?;
         entry.0 = entry.0.wrapping_add(1);
         self.free.push(key.slot);

@@ -102,7 +102,8 @@ impl Dialog {
         let mut routes = self.routes.clone();
         let mut uri = self.target.clone();
         let first = routes.first().and_then(|first| NameAddr::parse(first).ok());
-        if let Some(Uri::Sip(strict)) = first.map(|first| first.uri).filter(|uri| uri.as_sip().is_some_and(|u| !u.is_loose_route()))
+        if let Some(Uri::Sip(strict)) =
+            first.map(|first| first.uri).filter(|uri| uri.as_sip().is_some_and(|u| !u.is_loose_route()))
         {
             routes.remove(0);
             routes.push(format!("<{uri}>"));

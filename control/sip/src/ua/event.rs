@@ -279,7 +279,8 @@ pub struct Details {
 
 impl Details {
     pub(super) fn of(message: &Message, source: Option<SocketAddr>, parts: Vec<Part>) -> Self {
-        let isfocus = message.contacts().is_ok_and(|contacts| contacts.iter().any(|c| c.params.has("isfocus")));
+        let isfocus =
+            message.contacts().is_ok_and(|contacts| contacts.iter().any(|c| c.params.has("isfocus")));
         let headers = message.headers.iter().map(|h| (h.name.clone(), h.value.clone())).collect();
         Self { headers, source, isfocus, parts }
     }

@@ -26,16 +26,41 @@ pub(super) struct OutRequest {
     pub flow: Option<FlowId>,
 }
 
-/// Headers that the user agent writes itself; an application's own are dropped.
-const OWN: [&str; 11] = [
-    "Via", "From", "To", "Call-ID", "CSeq", "Content-Length", "Max-Forwards", "Record-Route", "Contact",
-    "Authorization", "Proxy-Authorization",
+/// Headers that the user agent writes itself in requests: an application's are refused.
+const OWN_IN_REQUESTS: [&str; 12] = [
+    "Via",
+    "From",
+    "To",
+    "Call-ID",
+    "CSeq",
+    "Content-Length",
+    "Max-Forwards",
+    "Record-Route",
+    "Contact",
+    "Route",
+    "Authorization",
+    "Proxy-Authorization",
 ];
+/// The same in answers.
+const OWN_IN_ANSWERS: [&str; 9] =
+    ["Via", "From", "To", "Call-ID", "CSeq", "Content-Length", "Record-Route", "RSeq", "Require"];
 
-/// Adds an application's headers behind ours; those that we write ourselves are refused.
-pub(super) fn add_headers(headers: &mut Headers, extra: &[(String, String)]) -> Result<(), ParseError> {
+/// An application's headers.
+pub(super) type Extra<'a> = &'a [(String, String)];
+
+/// Adds an application's headers to a request.
+pub(super) fn add_to_request(headers: &mut Headers, extra: Extra<'_>) -> Result<(), ParseError> {
+    add(headers, extra, &OWN_IN_REQUESTS)
+}
+
+/// Adds an application's headers to an answer.
+pub(super) fn add_to_answer(headers: &mut Headers, extra: Extra<'_>) -> Result<(), ParseError> {
+    add(headers, extra, &OWN_IN_ANSWERS)
+}
+
+fn add(headers: &mut Headers, extra: Extra<'_>, own: &[&str]) -> Result<(), ParseError> {
     for (name, value) in extra {
-        if OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        if own.iter().any(|own| own.eq_ignore_ascii_case(name)) {
             return Err(ParseError::new(name, crate::message::ErrorKind::Repeated));
         }
         headers.try_push(name, value)?;
@@ -52,7 +77,10 @@ impl OutRequest {
             headers.push("Route", route);
         }
         headers.push("From", format!("{};tag={}", self.from, self.from_tag));
-        headers.push("To", self.to_tag.as_ref().map_or_else(|| self.to.clone(), |tag| format!("{};tag={tag}", self.to)));
+        headers.push(
+            "To",
+            self.to_tag.as_ref().map_or_else(|| self.to.clone(), |tag| format!("{};tag={tag}", self.to)),
+        );
         headers.push("Call-ID", &self.call_id);
         headers.push("CSeq", format!("{} {}", self.cseq, self.method));
         if let Some(contact) = &self.contact {
@@ -64,7 +92,9 @@ impl OutRequest {
         if !self.user_agent.is_empty() {
             headers.push("User-Agent", &self.user_agent);
         }
-        let mut out = format!("{} {} SIP/2.0\r\n", self.method, self.uri.replace(['\r', '\n', '\0', ' '], "")).into_bytes();
+        let mut out =
+            format!("{} {} SIP/2.0\r\n", self.method, self.uri.replace(['\r', '\n', '\0', ' '], ""))
+                .into_bytes();
         headers.write(&mut out);
         self.headers.write(&mut out);
         out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
