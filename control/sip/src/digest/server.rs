@@ -9,13 +9,14 @@ use crate::message::{AuthScheme, AuthValue, quote};
 /// Nonces whose counts are remembered at once; beyond it the oldest is answered as stale.
 pub const NONCES_MAX: usize = 10_000;
 
-/// Challenges and checks requests (RFC 7616 §3.3, §3.4). A nonce is a time and its HMAC, so that only nonces
+/// Challenges and checks requests (RFC 7616 §3.3, §3.4). A nonce is a time, a number and their HMAC, so that only nonces
 /// that were used are kept, to refuse repeated counts.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     realm: String,
     key: [u8; 32],
     nonce_lifetime_ms: u64,
+    issued: u32,
     counts: HashMap<String, u32>,
 }
 
@@ -33,7 +34,7 @@ pub enum Verdict {
 impl Verifier {
     /// For one realm; `key` is a random secret, `nonce_lifetime_ms` how long a nonce may be used.
     pub fn new(realm: impl Into<String>, key: [u8; 32], nonce_lifetime_ms: u64) -> Self {
-        Self { realm: realm.into(), key, nonce_lifetime_ms, counts: HashMap::new() }
+        Self { realm: realm.into(), key, nonce_lifetime_ms, issued: 0, counts: HashMap::new() }
     }
 
     /// The realm.
@@ -42,8 +43,11 @@ impl Verifier {
     }
 
     /// The challenges for a request, the preferred first (RFC 8760 §2.3): SHA-256, then MD5.
-    pub fn challenges(&self, now_ms: u64, stale: bool) -> [String; 2] {
-        let nonce = format!("{now_ms:016x}{}", self.proof(&format!("{now_ms:016x}")));
+    pub fn challenges(&mut self, now_ms: u64, stale: bool) -> [String; 2] {
+        // Numbered, so that two clients of one millisecond do not use up each other's counts.
+        self.issued = self.issued.wrapping_add(1);
+        let issued = format!("{now_ms:016x}{:08x}", self.issued);
+        let nonce = format!("{issued}{}", self.proof(&issued));
         let stale = if stale { ", stale=true" } else { "" };
         [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
             format!(
@@ -110,17 +114,17 @@ impl Verifier {
     }
 
     fn is_fresh(&self, now_ms: u64, nonce: &str) -> bool {
-        let Some((time, proof)) = nonce.split_at_checked(16) else { return false };
-        let issued = u64::from_str_radix(time, 16).unwrap_or(u64::MAX);
-        same_secret(proof.as_bytes(), self.proof(time).as_bytes())
+        let Some((issue, proof)) = nonce.split_at_checked(24) else { return false };
+        let issued = issue.get(..16).and_then(|time| u64::from_str_radix(time, 16).ok()).unwrap_or(u64::MAX);
+        same_secret(proof.as_bytes(), self.proof(issue).as_bytes())
             && now_ms.checked_sub(issued).is_some_and(|age| age <= self.nonce_lifetime_ms)
     }
 
-    fn proof(&self, time: &str) -> String {
+    fn proof(&self, issue: &str) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else {
             return String::new(); // HMAC takes keys of every length.
         };
-        mac.update(time.as_bytes());
+        mac.update(issue.as_bytes());
         hex(mac.finalize().into_bytes().as_slice().get(..16).unwrap_or_default())
     }
 }

@@ -97,11 +97,15 @@ impl UserAgent {
                 account.trusted_realms.push(challenge.realm.clone());
             }
             realms.push(challenge.realm.clone());
-            account.auth.retain(|auth| auth.challenge.realm != challenge.realm || auth.proxy != proxy);
+            let same = |auth: &ClientAuth| auth.challenge.realm == challenge.realm && auth.proxy == proxy;
+            let before =
+                account.auth.iter().find(|auth| same(auth) && auth.challenge.nonce == challenge.nonce);
+            let nonce_count = before.map_or(0, |auth| auth.nonce_count);
+            account.auth.retain(|auth| !same(auth));
             if account.auth.len() >= REALMS_MAX {
                 account.auth.remove(0);
             }
-            account.auth.push(ClientAuth { challenge, proxy, nonce_count: 0 });
+            account.auth.push(ClientAuth { challenge, proxy, nonce_count });
         }
         let credentials = Credentials { user: account.auth_user(), secret };
         let (mut request, purpose) = (client.request.clone(), client.purpose);

@@ -20,13 +20,15 @@ pub(super) struct Call {
     pub dialog: Dialog,
     pub phase: Phase,
     pub offer: Offer,
+    /// A re-INVITE of ours that met the peer's (491): sent again at this time.
+    pub later: Option<(u64, Retry)>,
     /// Early dialogs besides `dialog`.
     pub forks: Vec<Fork>,
     /// RSeq of the last reliable answer in `dialog` that we acknowledged by PRACK.
     pub rseq: u32,
     /// Credentials of the last INVITE, for its ACK (RFC 3261 §22.1).
     pub invite_auth: Vec<(&'static str, String)>,
-    /// From tag and CSeq of the INVITE that we received: its repetition in a new life of the SIP process.
+    /// The session timer, if there is one.
     pub session: Option<SessionTimer>,
     /// When the call has something to do by itself.
     pub wake_at: Option<u64>,
@@ -104,11 +106,6 @@ pub(super) enum Offer {
         client: ClientId,
         try_: Retry,
     },
-    /// It met the peer's (491) and is sent again later.
-    Later {
-        at: u64,
-        try_: Retry,
-    },
     /// It had no offer and was answered: the application makes the answer for the ACK.
     AnswerPending {
         client: ClientId,
@@ -158,13 +155,13 @@ impl Call {
         };
         let offer = match &self.offer {
             Offer::None | Offer::Sent { .. } => None,
-            Offer::Later { at, .. } => Some(*at),
             Offer::AnswerPending { deadline, .. }
             | Offer::Received { deadline, .. }
             | Offer::Answered { deadline, .. } => Some(*deadline),
         };
         let session = self.session.map(|session| session.expires_at);
-        [phase, offer, session].into_iter().flatten().min()
+        let later = self.later.as_ref().map(|(at, _)| *at);
+        [phase, offer, session, later].into_iter().flatten().min()
     }
 
     /// True while the session can carry offers and other requests.

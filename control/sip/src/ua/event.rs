@@ -9,6 +9,8 @@ use crate::message::{Message, NameAddr, Reason, Replaces};
 pub type RequestId = u64;
 
 /// What the application hears of.
+// A few of them a call, each moved twice: a box would only stand in the way of patterns.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum UaEvent {
     /// A REGISTER was answered 200: also on every refresh.

@@ -68,6 +68,7 @@ impl UserAgent {
         self.send_for_application(account, Some(call), request)
     }
 
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn refer_received(
         &mut self,
         now_ms: u64,

@@ -29,7 +29,7 @@ impl UserAgent {
         add_to_request(&mut Headers::default(), headers)?;
         let call = self.calls.get(id).ok_or(UaError::NoCall)?;
         match (&call.phase, &call.offer) {
-            (Phase::Established, Offer::None) => {}
+            (Phase::Established, Offer::None) if call.later.is_none() => {}
             (Phase::Established, Offer::Received { .. } | Offer::Answered { .. }) => {
                 return Err(UaError::State("reinvited"));
             }
@@ -113,8 +113,8 @@ impl UserAgent {
                     if is_uas { self.random.below(201) * 10 } else { 2_100 + self.random.below(191) * 10 };
                 self.release(answered.id);
                 if let Some(call) = self.calls.get_mut(id) {
-                    call.offer =
-                        Offer::Later { at: now_ms + wait, try_: Retry { tries: try_.tries + 1, ..try_ } };
+                    call.offer = Offer::None;
+                    call.later = Some((now_ms + wait, Retry { tries: try_.tries + 1, ..try_ }));
                 }
                 self.arm(id);
                 return;
@@ -314,15 +314,17 @@ impl UserAgent {
 
     pub(super) fn offer_timeout(&mut self, now_ms: u64, id: CallId) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        match &call.offer {
-            Offer::Later { at, try_ } if *at <= now_ms => {
-                let try_ = try_.clone();
-                call.offer = Offer::None;
-                if self.send_reinvite(now_ms, id, try_).is_err() {
-                    let (reason, details) = (status::phrase(503).to_owned(), Details::default());
-                    self.events.push_back(UaEvent::ReinviteFailed { call: id, code: 503, reason, details });
-                }
+        if let Some((at, try_)) = call.later.take_if(|(at, _)| *at <= now_ms) {
+            if !matches!(call.offer, Offer::None) {
+                // The peer's is being answered.
+                call.later = Some((at.max(now_ms) + 1_000, try_));
+            } else if self.send_reinvite(now_ms, id, try_).is_err() {
+                let (reason, details) = (status::phrase(503).to_owned(), Details::default());
+                self.events.push_back(UaEvent::ReinviteFailed { call: id, code: 503, reason, details });
             }
+        }
+        let Some(call) = self.calls.get_mut(id) else { return };
+        match &call.offer {
             Offer::AnswerPending { client, branch, cseq, deadline } if *deadline <= now_ms => {
                 // The application did not answer: without an answer there is no session (RFC 3261 §13.2.2.4).
                 let (client, branch, cseq) = (*client, branch.clone(), *cseq);

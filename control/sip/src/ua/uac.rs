@@ -124,6 +124,7 @@ impl UserAgent {
             dialog,
             phase,
             offer: Offer::None,
+            later: None,
             forks: Vec::new(),
             rseq: 0,
             invite_auth: Vec::new(),

@@ -570,6 +570,7 @@ impl UserAgent {
         let mut bye = call.dialog.request(Method::Bye, None, &user_agent);
         call.phase = Phase::Ending { deadline: now_ms + u64::from(self.config.sip.t1_ms) * 64 + 1_000 };
         call.session = None;
+        call.later = None;
         // Checked by whoever asked; what cannot be written is left out rather than the BYE.
         let _ = add_to_request(&mut bye.headers, headers);
         if self.send(Purpose::Bye(id), bye).is_err() {
@@ -600,7 +601,7 @@ impl UserAgent {
                     client.purpose = Purpose::Nobody;
                 }
             }
-            Offer::None | Offer::Later { .. } => {}
+            Offer::None => {}
         }
     }
 
