@@ -1,0 +1,77 @@
+// The demo page: wires the configuration, the session, the phone and the echo test together.
+
+import { Session } from './api.js';
+import { Echo } from './echo.js';
+import { Phone } from './phone.js';
+
+const $ = (id) => document.getElementById(id);
+const logged = 200;
+
+/** Shows what went wrong, or takes it away when there is nothing. */
+function trouble(error) {
+  $('trouble').hidden = !error;
+  $('trouble').textContent = error?.message ?? '';
+}
+
+function log(message) {
+  const line = document.createElement('li');
+  const { janus, plugindata, reason } = message;
+  const data = plugindata?.data;
+  line.textContent = [new Date().toLocaleTimeString(), janus, data ? JSON.stringify(data) : '', reason].filter(Boolean).join('  ');
+  $('log').prepend(line);
+  while ($('log').children.length > logged) $('log').lastChild.remove();
+}
+
+function themes() {
+  const root = document.documentElement;
+  const stored = localStorage.getItem('theme');
+  if (stored) root.dataset.theme = stored;
+  $('theme').onclick = () => {
+    const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+    root.dataset.theme = dark ? 'light' : 'dark';
+    localStorage.setItem('theme', root.dataset.theme);
+  };
+}
+
+async function start() {
+  themes();
+  const response = await fetch('/demo/config.json');
+  if (!response.ok) throw new Error(`The demo's configuration is missing (${response.status}).`);
+  const config = await response.json();
+
+  let session;
+  let opening;
+  const states = { on: ['on', 'connected'], lost: ['bad', 'reconnecting'], off: ['off', 'not connected'] };
+  const show = (state) => {
+    [$('connection').dataset.state, $('connection').textContent] = states[state];
+    $('transport').disabled = state !== 'off';
+  };
+  /** The one session of the page, opened when it is first needed. */
+  const open = () => {
+    opening ??= (async () => {
+      session = new Session(config, $('transport').value);
+      session.onmessage = log;
+      session.onstate = (state) => {
+        show(state);
+        if (state === 'off') {
+          for (const handle of session.handles.values()) handle.onevent({ janus: 'detached' });
+          opening = undefined;
+        }
+      };
+      await session.open();
+      return session;
+    })().catch((error) => {
+      opening = undefined;
+      throw error;
+    });
+    return opening;
+  };
+
+  const phone = new Phone($('phone'), { session: open, trouble, config });
+  new Echo($('echo'), { session: open, trouble });
+  addEventListener('pagehide', () => session?.destroy());
+  // With an account at hand the phone registers by itself.
+  if (config.sip?.accounts?.length) phone.register().catch((error) => phone.fail(error));
+}
+
+start().catch(trouble);
