@@ -164,7 +164,11 @@ class HttpLink {
 
   async request({ session_id, handle_id, ...request }) {
     const path = [this.base, session_id, handle_id].filter(Boolean).join('/');
-    const response = await fetch(path, { method: 'POST', body: JSON.stringify(request) });
+    const response = await fetch(path, {
+      method: 'POST', body: JSON.stringify(request),
+      // The last word has to get out while the page goes away.
+      keepalive: request.janus === 'destroy',
+    });
     return response.json();
   }
 

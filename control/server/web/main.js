@@ -35,6 +35,9 @@ function themes() {
 
 async function start() {
   themes();
+  // Another transport is another session: the page starts anew with it.
+  $('transport').value = new URLSearchParams(location.search).get('transport') === 'http' ? 'http' : 'ws';
+  $('transport').onchange = ({ target }) => location.assign(`?transport=${target.value}`);
   const response = await fetch('/demo/config.json');
   if (!response.ok) throw new Error(`The demo's configuration is missing (${response.status}).`);
   const config = await response.json();
@@ -44,7 +47,6 @@ async function start() {
   const states = { on: ['on', 'connected'], lost: ['bad', 'reconnecting'], off: ['off', 'not connected'] };
   const show = (state) => {
     [$('connection').dataset.state, $('connection').textContent] = states[state];
-    $('transport').disabled = state !== 'off';
   };
   /** The one session of the page, opened when it is first needed. */
   const open = () => {

@@ -1,0 +1,195 @@
+// The demo page in Chromium: registers, calls by clicking, hears itself, is called; screenshots are kept.
+
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { launch, serve } from '../e2e/browser.mjs';
+import { Program, freePort, outputDir, until } from '../e2e/process.mjs';
+import { binary, cannotRun, root, serverKind, startServer } from '../e2e/server.mjs';
+import { secretOf, startKamailio } from '../e2e/sip/kamailio.mjs';
+import { answer, audioSdp, outgoing, pause, recv, recvCode, recvInvite, sipp } from '../e2e/sip/sipp.mjs';
+
+const skip = cannotRun('chromium', 'sipp', 'kamailio');
+const own = serverKind === 'bifrons';
+
+/** `bifrons demo`: the page, the registrar and the echo phone are its own. */
+async function startDemo() {
+  const port = await freePort();
+  const program = new Program(binary('bifrons'), ['demo', '--port', String(port)], { name: 'bifrons-demo' });
+  const url = await program.ready('prints the address of the page', () => /http:\/\/\S*demo\S*/.exec(program.output())?.[0], { timeoutMs: 20_000 });
+  return { url, stop: () => program.stop({ signal: 'SIGINT' }) };
+}
+
+/** The same page before another server, with Kamailio as registrar and sipp as echo phone. */
+async function startPage() {
+  const kamailio = await startKamailio();
+  const server = await startServer();
+  const mediaPort = 40_000;
+  const sdp = audioSdp('[media_port]');
+  const phone = await sipp(
+    [recvInvite(), answer(180, 'Ringing', { first: true }), pause(300), answer(200, 'OK', { sdp, first: true }), recv('ACK'),
+      recv('INFO', { has: 'Signal=5' }), answer(200, 'OK'),
+      recv('INVITE', { has: 'a=sendonly' }), answer(200, 'OK', { sdp: audioSdp('[media_port]', { direction: 'recvonly', version: 2 }) }), recv('ACK'),
+      recv('INVITE'), answer(200, 'OK', { sdp: audioSdp('[media_port]', { version: 3 }) }), recv('ACK'),
+      recv('BYE'), answer(200, 'OK')],
+    { calls: 100, args: ['-rtp_echo', '-mp', String(mediaPort)] });
+  const web = path.join(root, 'control/server/web');
+  const config = {
+    http: server.http, ws: server.ws,
+    sip: {
+      registrar: kamailio.proxy, accounts: [{ user: 'demo', secret: secretOf('demo'), display: 'Demo' }],
+      echo: phone.uri('echo'), callback: phone.uri('callback'),
+    },
+  };
+  const files = await serve({ '/demo/config.json': () => ['application/json', JSON.stringify(config)] }, web);
+  return {
+    url: files.url, kamailio,
+    async stop() {
+      await phone.stop();
+      await files.close();
+      await server.stop();
+      await kamailio.stop();
+    },
+  };
+}
+
+describe('demo page', { skip }, () => {
+  let demo;
+  let browser;
+  before(async () => {
+    demo = await (own ? startDemo() : startPage());
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await demo?.stop();
+  });
+
+  async function open({ query = '', ...context } = {}) {
+    const tab = await browser.newContext({ permissions: ['microphone', 'camera'], viewport: { width: 1100, height: 900 }, ...context });
+    const page = await tab.newPage();
+    page.errors = [];
+    page.on('pageerror', (error) => page.errors.push(error.message));
+    page.on('console', (message) => message.type() === 'error' && page.errors.push(message.text()));
+    await page.goto(demo.url + query);
+    page.id = (id) => page.getByTestId(id);
+    page.text = (id) => page.id(id).innerText();
+    page.state = (id, state, timeoutMs = 15_000) =>
+      until(`${id} to be ${state}`, async () => {
+        const is = await page.id(id).getAttribute('data-state');
+        if (is === state) return true;
+        throw new Error(`it is ${is}; the page says: ${await page.text('trouble')}`);
+      }, { timeoutMs });
+    page.number = async (id, part = 0) => parseFloat((await page.text(id)).split('/')[part]);
+    page.shot = (name) => page.screenshot({ path: path.join(outputDir, name), fullPage: true });
+    page.done = async () => {
+      assert.deepEqual(page.errors, []);
+      await tab.close();
+    };
+    return page;
+  }
+
+  const registered = (page) => page.state('sip-registration', 'on');
+
+  test('registers, calls the echo phone by clicking, hears itself', async () => {
+    const page = await open();
+    await registered(page);
+    await page.id('sip-echo').click();
+    await page.state('sip-state', 'connected');
+    await until('packets both ways', async () =>
+      (await page.number('sip-packets', 0)) > 100 && (await page.number('sip-packets', 1)) > 100);
+    assert.match(await page.text('sip-codec'), /PCMU|PCMA|opus/);
+    assert.ok((await page.number('sip-loss')) < 5);
+    await until('the echo of the beeps', () => page.id('sip-stats').locator('.level i').evaluate((bar) => !bar.style.transform.includes('scaleX(0)')), { timeoutMs: 15_000, everyMs: 100 });
+    await until('a few seconds of charts', async () => /0:0[3-9]/.test(await page.text('sip-clock')));
+    await page.shot('connected-call.png');
+
+    await page.id('sip-keypad').click();
+    await page.id('sip-key-5').click();
+    await until('the digit sent', async () => (await page.id('log').innerText().catch(() => '')).includes('dtmfsent')
+      || (await page.id('log').textContent()).includes('dtmfsent'));
+    await page.id('sip-hold').click();
+    await page.state('sip-state', 'held');
+    await page.id('sip-hold').click();
+    await page.state('sip-state', 'connected');
+    await page.id('sip-hangup').click();
+    await page.state('sip-state', 'idle');
+    assert.equal(await page.text('sip-says'), 'The call is over.');
+    await page.done();
+  });
+
+  test('is called, and answers by clicking', async () => {
+    const page = await open();
+    await registered(page);
+    let peer;
+    if (own) {
+      await page.id('sip-callback').click();
+    } else {
+      peer = await sipp([outgoing('INVITE', 1, { sdp: audioSdp('[media_port]') }), recvCode(200, { optional: [100, 180] }),
+        outgoing('ACK', 1), recv('BYE'), answer(200, 'OK')],
+        { to: demo.kamailio.address, user: 'demo', args: ['-rtp_echo', '-mp', '41000'] });
+    }
+    await page.state('sip-state', 'incoming');
+    await page.shot('incoming-call.png');
+    await page.id('sip-answer').click();
+    await page.state('sip-state', 'connected');
+    await until('packets both ways', async () =>
+      (await page.number('sip-packets', 0)) > 50 && (await page.number('sip-packets', 1)) > 50);
+    await page.id('sip-hangup').click();
+    await page.state('sip-state', 'idle');
+    await peer?.done();
+    await page.done();
+  });
+
+  for (const transport of ['ws', 'http']) {
+    test(`the echo test shows video over ${transport}`, async () => {
+      const page = await open({ query: `?transport=${transport}` });
+      await registered(page);
+      await page.id('echo-start').click();
+      await page.state('echo-state', 'on');
+      await until('decoded video', () => page.id('echo-remote').evaluate((video) => video.videoWidth > 0 && video.currentTime > 1));
+      await until('packets', async () => (await page.number('echo-packets', 0)) > 100);
+      await page.shot(`echo-${transport}.png`);
+      await page.id('echo-video').click();
+      const stalled = async () => {
+        const frames = () => page.id('echo-remote').evaluate((video) => video.getVideoPlaybackQuality().totalVideoFrames);
+        const before = await frames();
+        await new Promise((done) => setTimeout(done, 700));
+        return (await frames()) === before;
+      };
+      await until('the video to stop', stalled);
+      await page.id('echo-stop').click();
+      await page.state('echo-state', 'off');
+      await page.done();
+    });
+  }
+
+  test('fits a phone, light and dark, and everything has a name', async () => {
+    for (const colorScheme of ['light', 'dark']) {
+      const page = await open({ viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme });
+      await registered(page);
+      const { wide, small, nameless } = await page.evaluate(() => ({
+        wide: document.documentElement.scrollWidth - innerWidth,
+        small: [...document.querySelectorAll('button')].filter((b) => b.offsetParent && b.offsetHeight < 40).map((b) => b.textContent),
+        nameless: [...document.querySelectorAll('button, input, select')]
+          .filter((e) => !e.textContent.trim() && !e.labels?.length && !e.getAttribute('aria-label')).map((e) => e.outerHTML),
+      }));
+      assert.ok(wide <= 0, `the page is ${wide} px too wide`);
+      assert.deepEqual(small, []);
+      assert.deepEqual(nameless, []);
+      await page.shot(`phone-${colorScheme}.png`);
+      await page.done();
+    }
+  });
+
+  test('says so when a call fails', async () => {
+    const page = await open();
+    await registered(page);
+    await page.id('sip-uri').fill('sip:nobody@127.0.0.1:9');
+    await page.id('sip-call').click();
+    await page.state('sip-state', 'calling').catch(() => {});
+    await until('the reason', async () => /ended: \d{3}|\d{3}/.test(await page.text('sip-says')), { timeoutMs: 40_000 });
+    await page.state('sip-state', 'idle');
+    await page.done();
+  });
+});
