@@ -369,6 +369,9 @@ impl Session {
     }
 
     fn fail(&mut self, reason: FailReason) {
+        if self.state == State::Unverified {
+            let _ = self.stream.shutdown(); // OpenSSL is content, so the peer hears of it from us
+        }
         self.state = State::Over;
         self.retransmit_at = None;
         self.retransmission_ends = None;

@@ -131,6 +131,13 @@ fn assert_usable(sender: &MasterKey, receiver: &MasterKey) {
     assert_eq!(buf[..len], clear);
 }
 
+/// Sessions live on handshake threads, contexts on workers.
+#[test]
+fn all_may_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<(Session, Tail, Event, Outbound, Inbound)>();
+}
+
 #[test]
 fn both_ends_get_the_same_keys_and_can_use_them() {
     let mut sim = pair();
@@ -251,6 +258,8 @@ fn nothing_leaves_before_the_fingerprint_is_known() {
             Event::Failed(reason) => {
                 assert!(!good);
                 assert_eq!(reason, FailReason::FingerprintMismatch);
+                sim.run(Time::from_millis(3_000));
+                assert_eq!(sim.client.poll_event(), Some(Event::Closed), "the peer is told");
             }
             Event::Closed => panic!("closed"),
         }

@@ -95,7 +95,12 @@ proptest! {
     ) {
         let mut out = Outbound::new(Backend::Native, &key(Profile::ALL[profile], 1)).unwrap();
         let mut used = std::collections::HashSet::new();
+        // Where a stream starts decides its rollover counter, so all start in round zero.
         let mut at = [65_400i64; 3];
+        for ssrc in 0..3 {
+            protect(&mut out, &rtp(ssrc, 65_400, 10)).unwrap();
+            used.insert((ssrc, 65_400));
+        }
         for (ssrc, step) in steps {
             let position = (at[ssrc as usize] + i64::from(step)).max(40_000);
             let sent = protect(&mut out, &rtp(ssrc, position as u16, 10));
