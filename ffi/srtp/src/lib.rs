@@ -178,7 +178,7 @@ impl Session {
             return Err(Error::NoRoom);
         }
         let mut octets = len as c_int;
-        if buf.as_ptr().addr() % 4 == 0 {
+        if buf.as_ptr().addr().is_multiple_of(4) {
             // SAFETY: `buf` is aligned for u32 and has room for the packet and the trailer of this
             // profile; `octets` is its length; the context lives as long as `self`.
             Error::check(unsafe { function(self.ctx, buf.as_mut_ptr().cast(), &raw mut octets) })?;

@@ -35,7 +35,7 @@ impl Hash {
     }
 
     /// Length of the digest in bytes.
-    pub const fn len(self) -> usize {
+    pub const fn digest_len(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
@@ -84,7 +84,7 @@ pub enum FingerprintError {
 impl Fingerprint {
     /// From the digest's bytes.
     pub fn new(hash: Hash, bytes: &[u8]) -> Result<Self, FingerprintError> {
-        if bytes.len() != hash.len() {
+        if bytes.len() != hash.digest_len() {
             return Err(FingerprintError::Length { hash, given: bytes.len() });
         }
         Ok(Self { hash, bytes: bytes.to_vec() })
@@ -167,7 +167,7 @@ impl std::fmt::Display for FingerprintError {
             Self::Syntax => f.write_str("fingerprint is not \"hash AB:CD:…\""),
             Self::UnknownHash(name) => write!(f, "fingerprint hash {name:?} is not supported"),
             Self::Length { hash, given } => {
-                write!(f, "{} fingerprint has {given} bytes instead of {}", hash.name(), hash.len())
+                write!(f, "{} fingerprint has {given} bytes instead of {}", hash.name(), hash.digest_len())
             }
             Self::Weak => f.write_str("only a SHA-1 fingerprint, which is refused"),
             Self::Missing => f.write_str("no fingerprint"),
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn text_and_back() {
         for hash in Hash::ALL {
-            let fingerprint = Fingerprint::new(hash, &vec![0xab; hash.len()]).unwrap();
+            let fingerprint = Fingerprint::new(hash, &vec![0xab; hash.digest_len()]).unwrap();
             assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint.clone()));
             assert_eq!(fingerprint.to_string().to_lowercase().parse(), Ok(fingerprint));
         }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn only_the_strongest_count() {
-        let of = |hash: Hash, byte| Fingerprint::new(hash, &vec![byte; hash.len()]).unwrap();
+        let of = |hash: Hash, byte| Fingerprint::new(hash, &vec![byte; hash.digest_len()]).unwrap();
         let (weak, a, b) = (of(Hash::Sha1, 1), of(Hash::Sha256, 2), of(Hash::Sha256, 3));
         let given = [weak.clone(), a.clone(), b.clone()];
         assert_eq!(Fingerprint::strongest(&given, false), Ok(vec![a, b]));
