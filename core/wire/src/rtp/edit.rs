@@ -47,8 +47,8 @@ impl ExtensionMap {
 
 /// Rewrites the header extensions of the packet at `packet` in `buffer` and gives its new place.
 ///
-/// First the extensions that `map` lets go on are kept, except those whose new id `set` also names; then
-/// those of `set` follow, in order. The block is one-byte where every element fits that form (RFC 8285
+/// The extensions of `set` come first, in order; those that `map` lets go on follow, except where `set` names
+/// their new id too. (A reader may stop after some number of elements: ours must be among the first.) The block is one-byte where every element fits that form (RFC 8285
 /// §4.2), else two-byte; without an element it disappears. An extension block of another profile than RFC
 /// 8285's is removed. Payload and padding stay where they are: the header moves, down into the room
 /// before it, or up. On an error nothing is changed.
@@ -69,7 +69,7 @@ pub fn edit_extensions(
         let id = map.get(extension.id)?;
         (!set.iter().any(|(new, _)| *new == id)).then_some((id, extension.value))
     });
-    let elements = kept.chain(set.iter().copied());
+    let elements = set.iter().copied().chain(kept);
 
     let mut block = [0u8; EXTENSION_BLOCK_LEN_MAX];
     let one_byte = elements.clone().all(|(id, value)| id <= 14 && (1..=16).contains(&value.len()));
@@ -189,7 +189,7 @@ mod tests {
 
         let map = ExtensionMap::KEEP.map(4, 9);
         let again = edit_extensions(&mut b, added, &map, &[(1, &[0x11]), (3, &[1, 2, 3])]).unwrap();
-        assert_eq!(extensions(&b, &again), [(9, b"0".to_vec()), (1, vec![0x11]), (3, vec![1, 2, 3])]);
+        assert_eq!(extensions(&b, &again), [(1, vec![0x11]), (3, vec![1, 2, 3]), (9, b"0".to_vec())]);
 
         let bare = edit_extensions(&mut b, again, &ExtensionMap::DROP, &[]).unwrap();
         assert_eq!(bare, at);
