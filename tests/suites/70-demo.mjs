@@ -101,7 +101,7 @@ describe('demo page', { skip }, () => {
     assert.match(await page.text('sip-codec'), /PCMU|PCMA|opus/);
     assert.ok((await page.number('sip-loss')) < 5);
     await until('the echo of the beeps', () => page.id('sip-stats').locator('.level i').evaluate((bar) => !bar.style.transform.includes('scaleX(0)')), { timeoutMs: 15_000, everyMs: 100 });
-    await until('a few seconds of charts', async () => /0:0[3-9]/.test(await page.text('sip-clock')));
+    await until('a few seconds of charts', async () => /0:0[7-9]|0:[1-5]/.test(await page.text('sip-clock')));
     await page.shot('connected-call.png');
 
     await page.id('sip-keypad').click();
@@ -169,7 +169,8 @@ describe('demo page', { skip }, () => {
       const page = await open({ viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme });
       await registered(page);
       const { wide, small, nameless } = await page.evaluate(() => ({
-        wide: document.documentElement.scrollWidth - innerWidth,
+        // A page that is too wide for a phone makes innerWidth grow with it; the screen stays.
+        wide: document.documentElement.scrollWidth - screen.width,
         small: [...document.querySelectorAll('button')].filter((b) => b.offsetParent && b.offsetHeight < 40).map((b) => b.textContent),
         nameless: [...document.querySelectorAll('button, input, select')]
           .filter((e) => !e.textContent.trim() && !e.labels?.length && !e.getAttribute('aria-label')).map((e) => e.outerHTML),

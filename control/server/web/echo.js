@@ -1,7 +1,7 @@
 // The echo test: microphone and camera through the gateway and back.
 
 import { Media, capture } from './media.js';
-import { Meters } from './meters.js';
+import { Meters, sampleMs } from './meters.js';
 
 export class Echo {
   constructor(section, { session, trouble }) {
@@ -50,7 +50,7 @@ export class Echo {
     this.timer = setInterval(async () => {
       const sample = await this.media?.sample();
       if (sample) this.meters.show(sample);
-    }, 1000);
+    }, sampleMs);
   }
 
   heard(message) {

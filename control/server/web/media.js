@@ -1,4 +1,4 @@
-// One PeerConnection and what its statistics say once a second.
+// One PeerConnection and what its statistics say now and then.
 
 /** The microphone, and the camera if asked for; a missing device is an error in words. */
 export async function capture({ video = false } = {}) {

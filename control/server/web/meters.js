@@ -1,6 +1,8 @@
-// The live numbers of a call: packets, bitrate, loss, jitter, round-trip time, each with a minute of history.
+// The live numbers of a call: packets, bitrate, loss, jitter, round-trip time, each with half a minute of history.
 
+/** Samples kept; there are two a second. */
 const keep = 60;
+export const sampleMs = 500;
 const number = (value, digits = 0) => (value === undefined ? '–' : value.toFixed(digits));
 
 const kinds = [
@@ -52,7 +54,7 @@ export class Meters {
       meter.history.push(meter.lines(sample));
       if (meter.history.length > keep) meter.history.shift();
       meter.value.textContent = meter.text(sample);
-      meter.canvas.setAttribute('aria-label', `${meter.label} over the last minute, now ${meter.text(sample)}`);
+      meter.canvas.setAttribute('aria-label', `${meter.label} over the last half minute, now ${meter.text(sample)}`);
       this.draw(meter);
     }
   }

@@ -1,7 +1,7 @@
 // The SIP phone: register, call, be called, hold, keypad.
 
 import { Media, capture } from './media.js';
-import { Meters } from './meters.js';
+import { Meters, sampleMs } from './meters.js';
 
 const keys = ['1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '0', '#'];
 const inCall = ['calling', 'ringing', 'early', 'connected', 'held'];
@@ -149,7 +149,7 @@ export class Phone {
         const seconds = Math.floor((Date.now() - this.startedAt) / 1000);
         this.part('clock').textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
       }
-    }, 1000);
+    }, sampleMs);
     return this.media;
   }
 
