@@ -363,7 +363,7 @@ impl Agent {
     pub fn restart(&mut self, random: &mut impl Random) {
         let local = LocalCredentials::new(self.token, random);
         let old = std::mem::replace(&mut self.current, Generation { local, remote: None, path: None });
-        if old.path.is_some() || !self.previous.as_ref().is_some_and(|previous| previous.path.is_some()) {
+        if old.path.is_some() || self.previous.as_ref().is_none_or(|previous| previous.path.is_none()) {
             self.previous = Some(old);
         }
         self.forget_pairs();
