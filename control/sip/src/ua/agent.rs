@@ -45,8 +45,8 @@ pub struct UserAgent {
     pub(super) servers: HashMap<ServerId, CallId>,
     pub(super) reliables: HashMap<ReliableId, CallId>,
     pub(super) timers: BTreeSet<(u64, Wake)>,
-    /// Transactions to release, in the order of their time.
-    pub(super) lingering: VecDeque<(u64, TransactionId)>,
+    /// Client transactions to release, in the order of their time.
+    pub(super) lingering: VecDeque<(u64, ClientId)>,
     /// Where each listener is bound.
     pub(super) bound: Vec<Option<SocketAddr>>,
     pub(super) life: u32,
@@ -191,14 +191,11 @@ impl UserAgent {
 
     /// Does what is due.
     pub fn on_timeout(&mut self, now_ms: u64) {
-        while let Some((at, transaction)) = self.lingering.front().copied()
+        while let Some((at, id)) = self.lingering.front().copied()
             && at <= now_ms
         {
             self.lingering.pop_front();
-            if let TransactionId::Client(id) = transaction {
-                self.clients.remove(&id);
-            }
-            self.out.push_back(ToSip::Release { transaction });
+            self.release(id);
         }
         while let Some((at, wake)) = self.timers.first().copied()
             && at <= now_ms
@@ -362,7 +359,15 @@ impl UserAgent {
     pub(super) fn release_later(&mut self, now_ms: u64, id: ClientId) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.purpose = Purpose::Nobody;
-            self.lingering.push_back((now_ms + self.transaction_ms(), TransactionId::Client(id)));
+            self.lingering.push_back((now_ms + self.transaction_ms(), id));
+        }
+    }
+
+    /// Cancels an INVITE transaction that nobody waits for any more.
+    pub(super) fn give_up(&mut self, now_ms: u64, id: ClientId) {
+        if self.clients.contains_key(&id) {
+            self.out.push_back(ToSip::Cancel { id, headers: Vec::new() });
+            self.release_later(now_ms, id);
         }
     }
 

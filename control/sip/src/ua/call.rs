@@ -105,6 +105,7 @@ pub(super) enum Offer {
     Sent {
         client: ClientId,
         try_: Retry,
+        deadline: u64,
     },
     /// It had no offer and was answered: the application makes the answer for the ACK.
     AnswerPending {
@@ -154,8 +155,9 @@ impl Call {
             Phase::Established => None,
         };
         let offer = match &self.offer {
-            Offer::None | Offer::Sent { .. } => None,
-            Offer::AnswerPending { deadline, .. }
+            Offer::None => None,
+            Offer::Sent { deadline, .. }
+            | Offer::AnswerPending { deadline, .. }
             | Offer::Received { deadline, .. }
             | Offer::Answered { deadline, .. } => Some(*deadline),
         };

@@ -39,7 +39,7 @@ impl UserAgent {
         self.send_reinvite(now_ms, id, Retry { sdp, headers: headers.to_vec(), tries: 0 })
     }
 
-    fn send_reinvite(&mut self, _now_ms: u64, id: CallId, try_: Retry) -> Result<(), UaError> {
+    fn send_reinvite(&mut self, now_ms: u64, id: CallId, try_: Retry) -> Result<(), UaError> {
         let call = self.calls.get_mut(id).ok_or(UaError::NoCall)?;
         let (account, user_agent) = (call.account, self.config.user_agent.clone());
         let mut request = call.dialog.request(Method::Invite, None, &user_agent);
@@ -49,9 +49,11 @@ impl UserAgent {
         add_to_request(&mut request.headers, &try_.headers)?;
         request.set_body("application/sdp", try_.sdp.clone().unwrap_or_default())?;
         let client = self.send(Purpose::Reinvite(id), request)?;
+        let deadline = now_ms + self.config.ring_ms_max;
         if let Some(call) = self.calls.get_mut(id) {
-            call.offer = Offer::Sent { client, try_ };
+            call.offer = Offer::Sent { client, try_, deadline };
         }
+        self.arm(id);
         Ok(())
     }
 
@@ -67,8 +69,8 @@ impl UserAgent {
             self.release(answered.id);
             return;
         };
-        let try_ = match &call.offer {
-            Offer::Sent { client, try_ } if *client == answered.id => try_.clone(),
+        let (try_, deadline) = match &call.offer {
+            Offer::Sent { client, try_, deadline } if *client == answered.id => (try_.clone(), *deadline),
             _ => {
                 self.nobody_answered(now_ms, answered);
                 return;
@@ -102,7 +104,7 @@ impl UserAgent {
             401 | 407 => {
                 if let Authorization::Again(client) = self.authorize(account, &answered) {
                     if let Some(call) = self.calls.get_mut(id) {
-                        call.offer = Offer::Sent { client, try_ };
+                        call.offer = Offer::Sent { client, try_, deadline };
                     }
                     return;
                 }
@@ -325,6 +327,13 @@ impl UserAgent {
         }
         let Some(call) = self.calls.get_mut(id) else { return };
         match &call.offer {
+            Offer::Sent { client, deadline, .. } if *deadline <= now_ms => {
+                let client = *client;
+                call.offer = Offer::None;
+                self.give_up(now_ms, client);
+                let (reason, details) = (status::phrase(408).to_owned(), Details::default());
+                self.events.push_back(UaEvent::ReinviteFailed { call: id, code: 408, reason, details });
+            }
             Offer::AnswerPending { client, branch, cseq, deadline } if *deadline <= now_ms => {
                 // The application did not answer: without an answer there is no session (RFC 3261 §13.2.2.4).
                 let (client, branch, cseq) = (*client, branch.clone(), *cseq);

@@ -124,7 +124,11 @@ impl UserAgent {
         let call = self.calls.get_mut(id).ok_or(UaError::NoCall)?;
         match &mut call.phase {
             Phase::Calling { .. } => return self.cancel(now_ms, id, headers),
-            Phase::Ringing(_) => return self.reject(now_ms, id, 480, "", headers),
+            Phase::Ringing(ringing) => {
+                // Also what waits for a PRACK is not sent any more.
+                ringing.queue.clear();
+                return self.reject(now_ms, id, 480, "", headers);
+            }
             Phase::Answered { hangup, .. } => {
                 // BYE may not cross the missing ACK (RFC 3261 §15).
                 *hangup = Some(headers.to_vec());
@@ -596,11 +600,7 @@ impl UserAgent {
             Offer::AnswerPending { client, branch, cseq, .. } => {
                 let _ = self.acknowledge(now_ms, id, client, &branch, cseq, Vec::new());
             }
-            Offer::Sent { client, .. } => {
-                if let Some(client) = self.clients.get_mut(&client) {
-                    client.purpose = Purpose::Nobody;
-                }
-            }
+            Offer::Sent { client, .. } => self.give_up(now_ms, client),
             Offer::None => {}
         }
     }
