@@ -15,6 +15,7 @@ const PACKETS: usize = 48_000;
 const BATCH: usize = 32;
 
 fn main() {
+    println!("{} bytes an Outbound, {} an Inbound", size_of::<Outbound>(), size_of::<Inbound>());
     println!("ns a packet, protect/unprotect; bytes of payload x contexts");
     println!("| profile | back end | 160 x 1 | 1,200 x 1 | 160 x 1,000 | 1,200 x 1,000 |");
     println!("| --- | --- | --- | --- | --- | --- |");

@@ -17,7 +17,8 @@ pub enum Role {
 /// What happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The handshake is done and the peer is who its SDP says. Comes once.
+    /// The handshake is done and the peer is who its SDP says. Comes once. A server's last flight
+    /// is still to be sent then: install the keys first, so that no early packet is lost.
     Connected(Connected),
     /// There is no connection, and will be none. Comes at most once.
     Failed(FailReason),

@@ -11,7 +11,7 @@ pub enum Backend {
     /// Our framing over aws-lc (GCM) and RustCrypto (counter mode, HMAC-SHA1).
     #[default]
     Native,
-    /// libsrtp with OpenSSL.
+    /// libsrtp with OpenSSL. It allocates at the first packet of an SSRC.
     Libsrtp,
 }
 

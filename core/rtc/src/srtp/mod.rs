@@ -3,6 +3,26 @@
 //!
 //! Two back ends give the same bytes; [`Backend`] chooses. Indices (rollover counter, replay
 //! window, the rule that none is used twice) are ours for both.
+//!
+//! ```
+//! use bifrons_rtc::Time;
+//! use bifrons_rtc::srtp::{Backend, Inbound, MasterKey, Outbound, Profile, SrtpError};
+//!
+//! let key = MasterKey::generate(Profile::AeadAes128Gcm).expect("randomness");
+//! let mut outbound = Outbound::new(Backend::default(), &key)?;
+//! let mut inbound = Inbound::new(Backend::default(), &key)?;
+//!
+//! // An RTP packet with three bytes of payload, and room for the tag behind it.
+//! let mut buf = [0; 64];
+//! buf[..15].copy_from_slice(&[0x80, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0, 7, 1, 2, 3]);
+//! let len = outbound.protect_rtp(&mut buf, 15)?;
+//! assert_eq!(len, 15 + 16);
+//! assert_eq!(outbound.protect_rtp(&mut buf, 15), Err(SrtpError::IndexUsed));
+//!
+//! let len = inbound.unprotect_rtp(Time::ZERO, &mut buf[..len])?;
+//! assert_eq!(buf[12..len], [1, 2, 3]);
+//! # Ok::<(), SrtpError>(())
+//! ```
 
 mod context;
 mod differential;
