@@ -10,8 +10,13 @@
 //! time, and the same code runs in real time.
 //!
 //! **After the handshake.** The SSL answers repeated last flights for [`RETRANSMISSION_TIME`]. An
-//! SSL holds 60 KiB, and where no data channel needs it a [`Tail`] of some hundred bytes takes its
+//! SSL holds nearly 70 KiB, and where no data channel needs it a [`Tail`] of some hundred bytes takes its
 //! place: keys and sequence numbers enough to understand `close_notify` and to send ours.
+//!
+//! **Cost.** Client 190 us, server 204 us a handshake with ECDSA P-256 certificates on both sides
+//! and X25519, export and fingerprint included; a connected session holds 69 KiB (`taskset -c 1
+//! dtls_cost` of `examples/dtls_cost.rs`, release build, one virtual core of an AMD EPYC,
+//! 2026-11-20). A handshake costs as much as 2,000 packets: keep it off the workers.
 
 mod certificate;
 mod context;
