@@ -2,7 +2,14 @@
 //!
 //! | module | gives |
 //! | --- | --- |
+//! | [`echotest`] | what a page sends comes back |
+//! | [`nosip`] | a PeerConnection bridged to plain RTP |
 //! | [`plain`] | the plain side of a call, shared by nosip and sip |
+//! | [`params`] | members of a request, checked |
 #![forbid(unsafe_code)]
 
+pub mod echotest;
+pub mod nosip;
+pub mod params;
 pub mod plain;
+mod unique;
