@@ -53,7 +53,7 @@ impl DtmfDetector {
             Some(current) if (timestamp.wrapping_sub(current.timestamp) as i32) < 0 => return None,
             Some(mut current) if continues(&current, timestamp, packet) => {
                 current.timestamp = timestamp;
-                current.segments += 1;
+                current.segments = current.segments.saturating_add(1);
                 current
             }
             before => {
@@ -62,7 +62,8 @@ impl DtmfDetector {
                 Current { told, timestamp, segments: 0, seen_at: now }
             }
         };
-        let duration = current.segments * SEGMENT_MAX + u32::from(packet.duration);
+        let duration =
+            current.segments.saturating_mul(SEGMENT_MAX).saturating_add(u32::from(packet.duration));
         current.told.duration = current.told.duration.max(duration);
         current.seen_at = now;
         self.current = Some(current);
@@ -146,5 +147,14 @@ mod tests {
         assert_eq!(d.on_packet(1000 + 0xffff, &packet(9, false, 160), ms(20)), None);
         assert_eq!(d.on_packet(1000 + 0xffff, &packet(9, true, 320), ms(40)), told(9, 0xffff + 320));
         assert_eq!(d.on_packet(1000, &packet(9, false, 0xffff), ms(50)), None);
+    }
+
+    #[test]
+    fn an_endless_event_does_not_overflow() {
+        let mut d = DtmfDetector::default();
+        for i in 0..70_000u32 {
+            assert_eq!(d.on_packet(i.wrapping_mul(0xffff), &packet(9, false, 0xffff), ms(0)), None);
+        }
+        assert_eq!(d.on_timeout(ms(500)).unwrap().duration, u32::MAX);
     }
 }

@@ -103,13 +103,20 @@ impl Media {
 
     /// What a payload type stands for: its `rtpmap`, else the static assignment of RFC 3551 §6.
     pub fn rtpmap(&self, payload_type: u8) -> Option<Rtpmap> {
-        let own = self.section.valid::<Rtpmap>().find(|map| map.payload_type == payload_type);
-        own.or_else(|| Rtpmap::of_static(payload_type))
+        self.about::<Rtpmap>(payload_type).next().or_else(|| Rtpmap::of_static(payload_type))
     }
 
     /// Format parameters of a payload type, the first `fmtp` of it.
     pub fn fmtp(&self, payload_type: u8) -> Option<Fmtp> {
-        self.section.valid::<Fmtp>().find(|fmtp| fmtp.payload_type() == Some(payload_type))
+        self.about::<Fmtp>(payload_type).next()
+    }
+
+    /// Well-formed attributes of this type that name a payload type. The number is compared first: with
+    /// thousands of lines, parsing all of them for each payload type would be felt.
+    fn about<T: Attribute>(&self, payload_type: u8) -> impl Iterator<Item = T> {
+        let names =
+            move |value: &&str| value.split(' ').next().and_then(|pt| pt.parse().ok()) == Some(payload_type);
+        self.section.values(T::NAME).filter(names).filter_map(|value| T::from_value(value).ok())
     }
 
     /// Feedback values that apply to a payload type, those for `*` too (RFC 4585 §4.2).
