@@ -1,0 +1,145 @@
+//! The control thread's state: the core, the engine, and the way to the clients.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bifrons_api::{Api, PollRefused, RequestSource, TransportId};
+use bifrons_engine::Media;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::hub::{Hub, HubCounters, Poll};
+use crate::wakers::Wakers;
+
+/// Everything that the control thread has, shared by its tasks. Requests run where they arrive, one after
+/// another: nothing in the core waits.
+#[derive(Clone)]
+pub struct Gateway(Rc<Inner>);
+
+struct Inner {
+    state: RefCell<State>,
+    wakers: Wakers,
+    start: Instant,
+}
+
+struct State {
+    api: Api,
+    media: Box<dyn Media>,
+    hub: Hub,
+}
+
+/// Longest time between two looks at the wall clock.
+const CLOCK_PERIOD: Duration = Duration::from_secs(10);
+
+impl Gateway {
+    /// Puts core and engine together. `start` is moment 0 of all their times; `events_max` bounds what waits
+    /// for one client.
+    pub fn new(api: Api, media: Box<dyn Media>, wakers: Wakers, start: Instant, events_max: usize) -> Self {
+        let hub = Hub::new(events_max.max(1));
+        let gateway = Self(Rc::new(Inner { state: RefCell::new(State { api, media, hub }), wakers, start }));
+        gateway.with(|_, _, _| {});
+        gateway.set_clock();
+        gateway
+    }
+
+    /// Runs timers, takes the engine's notices and wakes plugins, for ever. `media_poll`: how often to ask
+    /// the engine even if nobody woke us.
+    pub async fn run(&self, media_poll: Option<Duration>) {
+        let mut clock_set = Instant::now();
+        loop {
+            let now = self.0.start.elapsed();
+            let due = self.0.state.borrow().api.next_timeout().unwrap_or(now + CLOCK_PERIOD);
+            let pause = due.saturating_sub(now).min(CLOCK_PERIOD).min(media_poll.unwrap_or(CLOCK_PERIOD));
+            let _ = tokio::time::timeout(pause, self.0.wakers.wait()).await;
+            if clock_set.elapsed() >= CLOCK_PERIOD {
+                self.set_clock();
+                clock_set = Instant::now();
+            }
+            let (media_due, plugins) = self.0.wakers.take();
+            let more = self.with(|api, media, now| {
+                api.on_timeout(now, media);
+                for plugin in plugins {
+                    api.plugin_woken(now, media, plugin);
+                }
+                api.poll_media(now, media)
+            });
+            if more {
+                self.0.wakers.media().wake();
+            }
+            let _ = media_due;
+            // Requests get their turn between two rounds.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Calls the core (drain, counters, …); what comes of it goes to the clients.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Api, &mut dyn Media, Duration) -> R) -> R {
+        let mut state = self.0.state.borrow_mut();
+        let State { api, media, hub } = &mut *state;
+        let before = api.next_timeout();
+        let result = f(api, media.as_mut(), self.0.start.elapsed());
+        while let Some(output) = api.next_output() {
+            hub.deliver(output);
+        }
+        hub.release_all();
+        if api.next_timeout() < before || (before.is_none() && api.next_timeout().is_some()) {
+            self.0.wakers.nudge();
+        }
+        result
+    }
+
+    /// What the way to the clients has counted.
+    pub fn hub_counters(&self) -> HubCounters {
+        self.0.state.borrow().hub.counters
+    }
+
+    /// A socket connects; its replies and events come out of the receiver, which ends when the client is too
+    /// slow.
+    pub(crate) fn connect(&self) -> (TransportId, mpsc::Receiver<String>) {
+        self.0.state.borrow_mut().hub.connect()
+    }
+
+    pub(crate) fn disconnect(&self, transport: TransportId) {
+        self.0.state.borrow_mut().hub.disconnect(transport);
+        self.with(|api, media, now| api.transport_gone(now, media, transport));
+    }
+
+    pub(crate) fn request_text(&self, source: RequestSource, text: &str) {
+        self.with(|api, media, now| api.request_text(now, media, source, text));
+    }
+
+    /// A request that stands alone, and where its reply comes.
+    pub(crate) fn request(&self, ip: std::net::IpAddr, request: Value) -> oneshot::Receiver<String> {
+        let (transport, reply) = self.0.state.borrow_mut().hub.request();
+        let source = RequestSource { transport, ip: Some(ip) };
+        self.with(|api, media, now| api.request(now, media, source, request));
+        reply
+    }
+
+    pub(crate) fn poll(
+        &self,
+        ip: std::net::IpAddr,
+        session: u64,
+        secret: Option<&str>,
+        token: Option<&str>,
+        max: usize,
+    ) -> Result<Poll, PollRefused> {
+        let source = RequestSource { transport: TransportId(0), ip: Some(ip) };
+        self.with(|api, _, now| api.poll(now, source, session, secret, token))?;
+        match self.0.state.borrow_mut().hub.poll(session, max) {
+            Poll::NoSession => Err(PollRefused::NoSession),
+            poll => Ok(poll),
+        }
+    }
+
+    pub(crate) fn json_limits(&self) -> bifrons_api::json::JsonLimits {
+        self.0.state.borrow().api.config().limits.json
+    }
+
+    fn set_clock(&self) {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_us = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
+        self.with(|api, _, now| api.set_unix_time(now, unix_us));
+    }
+}
