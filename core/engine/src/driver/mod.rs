@@ -11,9 +11,12 @@
 mod address;
 mod buf_ring;
 mod clock;
+pub mod eventfd;
 mod memory;
 pub mod mmsg;
+pub mod sim;
 mod table;
+pub mod thread;
 pub mod uring;
 
 pub use clock::Clock;

@@ -1,0 +1,54 @@
+//! A descriptor that wakes an event loop.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+
+/// An eventfd (eventfd(2)), non-blocking, closed on exec.
+#[derive(Debug)]
+pub struct EventFd(File);
+
+impl EventFd {
+    /// Makes one.
+    pub fn new() -> std::io::Result<Self> {
+        // SAFETY: eventfd takes two integers; the result is checked.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: `fd` was just made and nobody else owns it.
+        Ok(Self(unsafe { File::from_raw_fd(fd) }))
+    }
+
+    /// Makes it readable. A counter at its limit is readable already, so an error means nothing.
+    pub fn signal(&self) {
+        let _ = (&self.0).write(&1u64.to_ne_bytes());
+    }
+
+    /// Makes it unreadable; says whether it had been signalled.
+    pub fn clear(&self) -> bool {
+        let mut count = [0u8; 8];
+        (&self.0).read(&mut count).is_ok()
+    }
+}
+
+impl AsRawFd for EventFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_add_up_to_one() {
+        let event = EventFd::new().unwrap();
+        assert!(!event.clear());
+        event.signal();
+        event.signal();
+        assert!(event.clear());
+        assert!(!event.clear());
+    }
+}

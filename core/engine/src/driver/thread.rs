@@ -1,0 +1,47 @@
+//! The calling thread's core and scheduling class.
+
+/// Pins the calling thread to one core.
+pub fn pin_to_core(core: usize) -> std::io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(std::io::Error::other(format!("core {core} is beyond {}", libc::CPU_SETSIZE)));
+    }
+    // SAFETY: an all-zero cpu_set_t is an empty set; `core` is below CPU_SETSIZE; the set outlives
+    // the call and its size is given.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Puts the calling thread into SCHED_FIFO with a priority of 1–99.
+pub fn schedule_fifo(priority: i32) -> std::io::Result<()> {
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: `param` outlives the call; 0 is the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Sets the calling thread's nice value (on Linux it belongs to the thread, setpriority(2)).
+pub fn set_nice(nice: i32) -> std::io::Result<()> {
+    // SAFETY: three integers; 0 is the calling thread.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_is_not_there_is_an_error() {
+        std::thread::spawn(|| {
+            assert!(pin_to_core(1 << 20).is_err());
+            // Raising the nice value is always allowed.
+            set_nice(5).unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+}
