@@ -31,6 +31,11 @@ impl LegId {
         (self.0 >> 32) as u32
     }
 
+    /// An id from its whole word.
+    pub const fn from_u64(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The whole word.
     pub const fn as_u64(self) -> u64 {
         self.0

@@ -55,6 +55,14 @@ impl Wheel {
         }
     }
 
+    /// Brings a key's deadline forward, if it is later or there is none.
+    pub(crate) fn lower(&mut self, key: u32, at: Time) {
+        let due = self.entries.get(key as usize).map_or(0, |entry| entry.due);
+        if at.as_nanos().div_ceil(1_000_000) < due {
+            self.set(key, Some(at));
+        }
+    }
+
     /// The earliest moment at which [`Wheel::expired`] may find something.
     pub(crate) fn next(&self) -> Option<Time> {
         let mut best: Option<u64> = None;

@@ -1,0 +1,209 @@
+//! What an engine is started with. Every limit has its default and its name here.
+
+use std::net::IpAddr;
+
+use bifrons_rtc::ice::{AddressPolicy, ConsentLoss};
+use bifrons_rtc::srtp::{Backend, Profile};
+
+use crate::id::LegId;
+
+/// Configuration of an engine.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Worker threads, 1–[`LegId::WORKERS_MAX`].
+    pub workers: usize,
+    /// Cores that the workers are pinned to, in order; empty: not pinned.
+    pub cores: Vec<usize>,
+    /// What moves the datagrams.
+    pub driver: DriverChoice,
+    /// Local addresses, the preferred first; never a wildcard. IPv4 and IPv6 apart.
+    pub addresses: Vec<LocalAddress>,
+    /// UDP port of the first worker's WebRTC sockets; worker *n* has this port + *n*. `None`: the
+    /// kernel chooses.
+    pub webrtc_port: Option<u16>,
+    /// First and last port for RTP legs, both included.
+    pub rtp_port_range: (u16, u16),
+    /// How long the ports of a closed RTP leg stay unused, milliseconds: late packets of the old call
+    /// do not reach the new one.
+    pub rtp_port_rest_ms: u64,
+    /// WebRTC legs are ICE lite.
+    pub ice_lite: bool,
+    /// Which remote addresses ICE may check.
+    pub ice_addresses: AddressPolicy,
+    /// What happens when a peer's consent has expired.
+    pub consent_loss: ConsentLoss,
+    /// SRTP profiles for DTLS, the preferred first.
+    pub srtp_profiles: Vec<Profile>,
+    /// Which library protects packets.
+    pub srtp_backend: Backend,
+    /// Longest delay that coalescing of receives may add to a packet, microseconds, 0–2,000.
+    pub coalesce_us: u32,
+    /// Never sleep. For dedicated cores.
+    pub busy_poll: bool,
+    /// Silence after which [`crate::media::Notice::Receiving`] tells `false`, seconds; 0: never.
+    pub no_media_timer_s: u32,
+    /// Packets lost in a second from which on [`crate::media::Notice::SlowLink`] is given; 0: never.
+    pub slowlink_threshold: u32,
+    /// Try SCHED_FIFO and nice for the workers. What came of it stands in the start report.
+    pub realtime: bool,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            cores: Vec::new(),
+            driver: DriverChoice::Auto,
+            addresses: Vec::new(),
+            webrtc_port: None,
+            rtp_port_range: (10_000, 59_999),
+            rtp_port_rest_ms: 10_000,
+            ice_lite: false,
+            ice_addresses: AddressPolicy::default(),
+            consent_loss: ConsentLoss::default(),
+            srtp_profiles: vec![Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::AesCm128HmacSha1_80],
+            srtp_backend: Backend::default(),
+            coalesce_us: 500,
+            busy_poll: false,
+            no_media_timer_s: 1,
+            slowlink_threshold: 4,
+            realtime: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Legs a worker, at most [`LegId::SLOTS_MAX`].
+    pub legs: usize,
+    /// M-lines a leg, at most 64.
+    pub streams: usize,
+    /// Outputs of one route.
+    pub outputs: usize,
+    /// Validated addresses a worker.
+    pub flows: usize,
+    /// Commands that may wait for a worker.
+    pub commands: usize,
+    /// Reports that may wait for the control side, a worker.
+    pub reports: usize,
+    /// Datagrams that may wait between a worker and its handshake thread, each way.
+    pub handshake_ring: usize,
+    /// DTLS handshakes in progress a handshake thread; more wait for their turn.
+    pub handshakes: usize,
+    /// Packets that may wait between two workers, each way.
+    pub replica_ring: usize,
+    /// Streams of other workers that a worker has outputs for.
+    pub replicas: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            legs: 8_192,
+            streams: 32,
+            outputs: 2_048,
+            flows: 32_768,
+            commands: 4_096,
+            reports: 4_096,
+            handshake_ring: 256,
+            handshakes: 64,
+            replica_ring: 256,
+            replicas: 1_024,
+        }
+    }
+}
+
+/// Which driver moves the datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// io_uring where the kernel allows it, else mmsg.
+    #[default]
+    Auto,
+    /// io_uring, or no start.
+    Uring,
+    /// recvmmsg, sendmmsg and epoll.
+    Mmsg,
+}
+
+/// A local address and what peers are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// Where sockets are bound.
+    pub address: IpAddr,
+    /// What stands in SDP instead, behind a 1:1 NAT.
+    pub advertised: Option<IpAddr>,
+}
+
+/// Why an engine did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A member of the configuration is not usable; the text names it.
+    Config(String),
+    /// A socket could not be bound.
+    Bind {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+    /// The driver or a thread could not be made.
+    Io(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(text) | Self::Io(text) => f.write_str(text),
+            Self::Bind { address, error } => write!(f, "cannot bind UDP {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl EngineConfig {
+    /// Checks the members that have bounds.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let fail = |text: String| Err(StartError::Config(text));
+        if !(1..=LegId::WORKERS_MAX).contains(&self.workers) {
+            return fail(format!("workers: {} is not 1 to {}", self.workers, LegId::WORKERS_MAX));
+        }
+        if self.addresses.is_empty() || self.addresses.len() > bifrons_rtc::ice::LOCAL_CANDIDATES_MAX {
+            return fail(format!(
+                "addresses: {} given, 1 to {} needed",
+                self.addresses.len(),
+                bifrons_rtc::ice::LOCAL_CANDIDATES_MAX
+            ));
+        }
+        if let Some(bad) = self.addresses.iter().find(|a| a.address.is_unspecified()) {
+            return fail(format!("addresses: {} is a wildcard; name the address itself", bad.address));
+        }
+        let (first, last) = self.rtp_port_range;
+        if first == 0 || first > last {
+            return fail(format!("rtp_port_range: {first}-{last} is not a range of ports"));
+        }
+        if self.srtp_profiles.is_empty() {
+            return fail("srtp_profiles: none given".to_owned());
+        }
+        if self.coalesce_us > 2_000 {
+            return fail(format!("coalesce_us: {} is over 2000", self.coalesce_us));
+        }
+        let limits = &self.limits;
+        if !(1..=LegId::SLOTS_MAX).contains(&limits.legs) {
+            return fail(format!("limits.legs: {} is not 1 to {}", limits.legs, LegId::SLOTS_MAX));
+        }
+        if !(1..=64).contains(&limits.streams) {
+            return fail(format!("limits.streams: {} is not 1 to 64", limits.streams));
+        }
+        let rings =
+            [limits.outputs, limits.flows, limits.commands, limits.reports, limits.handshake_ring];
+        if rings.contains(&0) || [limits.handshakes, limits.replica_ring, limits.replicas].contains(&0) {
+            return fail("limits: a limit of 0 leaves nothing to work with".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,304 @@
+use std::collections::{HashMap, VecDeque};
+
+use bifrons_rtc::Time;
+use bifrons_rtc::dtls::{Connected, DtlsContext, Event, FailReason, Session, Tail, TailEvent};
+use bifrons_rtc::srtp::{Backend, Inbound, Outbound};
+
+use super::{FromHandshake, HandshakerLink, Start, ToHandshake};
+use crate::id::LegId;
+use crate::leg::Keys;
+use crate::media::LegEnd;
+use crate::message::Inline;
+
+/// Messages that wait for a full ring at most, a worker. More are dropped: DTLS sends again.
+const BACKLOG_MAX: usize = 4_096;
+/// Datagrams of one leg that wait until its handshake begins.
+const EARLY_MAX: usize = 16;
+
+/// The DTLS sessions of some workers' legs, sans-IO: [`Handshaker::turn`] does all there is to do.
+pub struct Handshaker {
+    context: DtlsContext,
+    backend: Backend,
+    links: Vec<HandshakerLink>,
+    backlog: Vec<VecDeque<FromHandshake>>,
+    sessions: HashMap<LegId, Entry>,
+    /// Starts beyond the bound of handshakes in progress.
+    waiting: VecDeque<Box<Start>>,
+    in_progress: usize,
+    in_progress_max: usize,
+    refused: u64,
+}
+
+/// Where a leg's DTLS stands. Handshakes in progress are counted by `Active` without `connected`.
+struct Entry {
+    link: usize,
+    state: State,
+    early: Vec<Inline>,
+}
+
+enum State {
+    Waiting,
+    Active { session: Box<Session>, connected: bool },
+    Tail(Box<Tail>),
+    Over,
+}
+
+impl Handshaker {
+    pub(crate) fn new(
+        context: DtlsContext,
+        backend: Backend,
+        links: Vec<HandshakerLink>,
+        in_progress_max: usize,
+    ) -> Self {
+        Self {
+            context,
+            backend,
+            backlog: links.iter().map(|_| VecDeque::new()).collect(),
+            links,
+            sessions: HashMap::new(),
+            waiting: VecDeque::new(),
+            in_progress: 0,
+            in_progress_max,
+            refused: 0,
+        }
+    }
+
+    /// Takes what the workers sent, does what is due, and gives the answers back. Returns when it
+    /// wants to be called again although nothing arrives.
+    pub fn turn(&mut self, now: Time) -> Option<Time> {
+        for link in 0..self.links.len() {
+            while let Some(message) = self.links.get_mut(link).and_then(|link| link.from.pop().ok()) {
+                self.take(now, link, message);
+            }
+        }
+        self.begin_waiting(now);
+        let next = self.run_timers(now);
+        for (link, backlog) in self.links.iter_mut().zip(&mut self.backlog) {
+            let mut any = false;
+            while let Some(message) = backlog.pop_front() {
+                if let Err(rtrb::PushError::Full(message)) = link.to.push(message) {
+                    backlog.push_front(message);
+                    break;
+                }
+                any = true;
+            }
+            if any && let Some(waker) = link.waker.get() {
+                waker.wake();
+            }
+        }
+        let backlog = self.backlog.iter().any(|backlog| !backlog.is_empty());
+        let soon = backlog.then(|| now + std::time::Duration::from_millis(1));
+        next.into_iter().chain(soon).min()
+    }
+
+    /// Datagrams and messages that were dropped because a queue was full.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn take(&mut self, now: Time, link: usize, message: ToHandshake) {
+        match message {
+            ToHandshake::Start(start) => {
+                if let Some(entry) = self.sessions.remove(&start.leg) {
+                    self.forget(entry);
+                }
+                let entry = Entry { link, state: State::Waiting, early: Vec::new() };
+                self.sessions.insert(start.leg, entry);
+                self.waiting.push_back(start);
+            }
+            ToHandshake::Datagram { leg, datagram } => {
+                let Some(entry) = self.sessions.get_mut(&leg) else { return };
+                match &mut entry.state {
+                    State::Waiting if entry.early.len() < EARLY_MAX => entry.early.push(datagram),
+                    State::Waiting => self.refused += 1,
+                    State::Active { session, .. } => {
+                        session.handle_datagram(now, datagram.bytes());
+                        self.after(leg);
+                    }
+                    State::Tail(tail) => match tail.handle_datagram(datagram.bytes()) {
+                        Some(TailEvent::Closed) => {
+                            let answer = tail.close();
+                            self.over(leg, answer);
+                        }
+                        Some(TailEvent::Alert(_)) => self.over(leg, None),
+                        None => {}
+                    },
+                    State::Over => {}
+                }
+            }
+            ToHandshake::Close { leg } => {
+                let entry = self.sessions.remove(&leg);
+                if let Some(mut entry) = entry {
+                    match &mut entry.state {
+                        State::Active { session, .. } => {
+                            session.close();
+                            while let Some(datagram) = session.poll_transmit() {
+                                self.transmit(link, leg, &datagram);
+                            }
+                        }
+                        State::Tail(tail) => {
+                            if let Some(datagram) = tail.close() {
+                                self.transmit(link, leg, &datagram);
+                            }
+                        }
+                        State::Waiting | State::Over => {}
+                    }
+                    self.forget(entry);
+                }
+                self.send(link, FromHandshake::Closed { leg });
+            }
+        }
+    }
+
+    fn begin_waiting(&mut self, now: Time) {
+        while self.in_progress < self.in_progress_max {
+            let Some(start) = self.waiting.pop_front() else { break };
+            let leg = start.leg;
+            // Closed, or started anew, while it waited.
+            let Some(entry) = self.sessions.get_mut(&leg) else { continue };
+            if !matches!(entry.state, State::Waiting) {
+                continue;
+            }
+            let session = Session::new(&self.context, start.role, now, std::slice::from_ref(&start.fingerprint));
+            let Ok(mut session) = session else {
+                entry.state = State::Over;
+                let link = entry.link;
+                self.send(link, FromHandshake::Ended { leg, why: LegEnd::DtlsError });
+                continue;
+            };
+            for datagram in entry.early.drain(..) {
+                session.handle_datagram(now, datagram.bytes());
+            }
+            entry.state = State::Active { session: Box::new(session), connected: false };
+            self.in_progress += 1;
+            self.after(leg);
+        }
+    }
+
+    fn run_timers(&mut self, now: Time) -> Option<Time> {
+        let mut due = Vec::new();
+        let mut next: Option<Time> = None;
+        for (leg, entry) in &self.sessions {
+            let State::Active { session, .. } = &entry.state else { continue };
+            let ends = session.retransmission_ends();
+            for at in session.next_timeout().into_iter().chain(ends) {
+                if at <= now {
+                    due.push(*leg);
+                } else {
+                    next = Some(next.map_or(at, |next| next.min(at)));
+                }
+            }
+        }
+        // The order of a map is not the same from run to run.
+        due.sort_unstable();
+        due.dedup();
+        for leg in due {
+            let Some(entry) = self.sessions.get_mut(&leg) else { continue };
+            let State::Active { session, connected } = &mut entry.state else { continue };
+            if *connected && session.retransmission_ends().is_some_and(|at| at <= now) {
+                let state = std::mem::replace(&mut entry.state, State::Over);
+                if let State::Active { session, .. } = state
+                    && let Some(tail) = session.into_tail()
+                {
+                    entry.state = State::Tail(Box::new(tail));
+                }
+                continue;
+            }
+            session.on_timeout(now);
+            let at = session.next_timeout();
+            self.after(leg);
+            if let Some(at) = at.filter(|at| *at > now) {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        next
+    }
+
+    /// After anything that a session did: keys first, then what it sends, then its end.
+    fn after(&mut self, leg: LegId) {
+        let Some(entry) = self.sessions.get_mut(&leg) else { return };
+        let link = entry.link;
+        let State::Active { session, connected } = &mut entry.state else { return };
+        let mut datagrams = Vec::new();
+        while let Some(datagram) = session.poll_transmit() {
+            datagrams.push(datagram);
+        }
+        let mut messages = Vec::new();
+        let mut ended = None;
+        let was_connected = *connected;
+        while let Some(event) = session.poll_event() {
+            match event {
+                Event::Connected(done) => match keys(self.backend, &done) {
+                    Some(keys) => {
+                        *connected = true;
+                        messages.push(FromHandshake::Keys { leg, keys: Box::new(keys) });
+                    }
+                    None => ended = Some(LegEnd::DtlsError),
+                },
+                Event::Failed(FailReason::Timeout) => ended = Some(LegEnd::DtlsTimeout),
+                Event::Failed(FailReason::Alert(_)) | Event::Closed => ended = Some(LegEnd::DtlsAlert),
+                Event::Failed(_) => ended = Some(LegEnd::DtlsError),
+            }
+        }
+        // Until now it was in progress; connected or ended, it is no longer.
+        if !was_connected && (*connected || ended.is_some()) {
+            self.in_progress -= 1;
+        }
+        if ended.is_some() {
+            entry.state = State::Over;
+        }
+        for message in messages {
+            self.send(link, message);
+        }
+        for datagram in datagrams {
+            self.transmit(link, leg, &datagram);
+        }
+        if let Some(why) = ended {
+            self.send(link, FromHandshake::Ended { leg, why });
+        }
+    }
+
+    /// The peer has closed a connection of which only the tail was left.
+    fn over(&mut self, leg: LegId, answer: Option<Vec<u8>>) {
+        let Some(entry) = self.sessions.get_mut(&leg) else { return };
+        entry.state = State::Over;
+        let link = entry.link;
+        if let Some(answer) = answer {
+            self.transmit(link, leg, &answer);
+        }
+        self.send(link, FromHandshake::Ended { leg, why: LegEnd::DtlsAlert });
+    }
+
+    fn forget(&mut self, entry: Entry) {
+        if matches!(entry.state, State::Active { connected: false, .. }) {
+            self.in_progress -= 1;
+        }
+    }
+
+    fn transmit(&mut self, link: usize, leg: LegId, datagram: &[u8]) {
+        match Inline::new(datagram) {
+            Some(datagram) => self.send(link, FromHandshake::Datagram { leg, datagram }),
+            None => self.refused += 1,
+        }
+    }
+
+    fn send(&mut self, link: usize, message: FromHandshake) {
+        match self.backlog.get_mut(link) {
+            // What is not a datagram is never dropped; there are few a leg.
+            Some(backlog)
+                if backlog.len() < BACKLOG_MAX || !matches!(message, FromHandshake::Datagram { .. }) =>
+            {
+                backlog.push_back(message);
+            }
+            _ => self.refused += 1,
+        }
+    }
+}
+
+/// The contexts of both directions, made here so that a worker allocates nothing.
+fn keys(backend: Backend, done: &Connected) -> Option<Keys> {
+    let srtp = done.srtp.as_ref()?;
+    let inbound = Inbound::new(backend, &srtp.remote).ok()?;
+    let outbound = Outbound::new(backend, &srtp.local).ok()?;
+    Some(Keys { inbound, outbound })
+}

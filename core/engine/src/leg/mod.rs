@@ -1,0 +1,191 @@
+//! Legs as a worker holds them.
+//!
+//! A leg is built and freed on the control side and travels in a box; a worker only moves the box
+//! into its slot and back.
+
+mod route;
+mod rtp;
+mod stats;
+mod stream;
+mod table;
+mod webrtc;
+
+pub(crate) use route::{Route, RouteOutput};
+pub(crate) use rtp::{RtpPlan, RtpTransport, SourceVerdict};
+pub(crate) use stats::{StreamShared, Word};
+pub(crate) use stream::{ExtensionIds, Input, OutputState, PayloadKind, Stream};
+pub(crate) use table::LegTable;
+pub(crate) use webrtc::{DtlsPhase, FLOWS_MAX, RemotePlan, WebRtcTransport};
+
+use bifrons_rtc::Time;
+use bifrons_rtc::srtp::{Inbound, Outbound};
+
+use crate::driver::SocketKey;
+use crate::id::LegId;
+use crate::media::LegEnd;
+use std::net::SocketAddr;
+
+/// SSRCs that a leg tells apart; as many as an inbound SRTP context holds.
+pub(crate) const SSRCS_MAX: usize = 32;
+/// Telephone events that wait to be told.
+pub(crate) const DTMF_PENDING_MAX: usize = 8;
+
+/// One leg.
+pub(crate) struct Leg {
+    pub id: LegId,
+    pub transport: Transport,
+    pub crypto: Crypto,
+    pub streams: Vec<Stream>,
+    /// Incoming SSRC → m-line.
+    pub ssrcs: Vec<(u32, SsrcUse)>,
+    pub pending: Pending,
+    /// Sends and receives media.
+    pub up: bool,
+    /// It was told that the leg has ended; nothing is sent any more.
+    pub ended: bool,
+    /// The leg goes when its close_notify is out, at the latest now.
+    pub closing: Option<Time>,
+    /// When the next RTCP report is due.
+    pub report_at: Time,
+    /// Transport-wide sequence number of the next packet out.
+    pub transport_sequence: u16,
+}
+
+/// What a received SSRC is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SsrcUse {
+    pub mline: u8,
+    /// The m-line's retransmissions (RFC 4588).
+    pub rtx: bool,
+}
+
+/// How a leg's packets travel.
+pub(crate) enum Transport {
+    WebRtc(Box<WebRtcTransport>),
+    Rtp(RtpTransport),
+}
+
+/// How a leg's media are protected.
+pub(crate) enum Crypto {
+    /// A plain RTP leg.
+    Plain,
+    /// Keys will come; until then nothing passes.
+    Waiting,
+    /// SRTP.
+    Srtp(Box<Keys>),
+}
+
+/// The keys of both directions.
+pub(crate) struct Keys {
+    pub inbound: Inbound,
+    pub outbound: Outbound,
+}
+
+/// What the control side has yet to be told: dirty bits, not a queue, so that nothing can be lost.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// The leg stands in the worker's list of dirty legs.
+    pub queued: bool,
+    pub selected: Option<(SocketAddr, SocketAddr)>,
+    pub up: bool,
+    pub latched: Option<SocketAddr>,
+    pub disconnected: bool,
+    /// One bit an m-line.
+    pub receiving: u64,
+    /// One bit an m-line: uplink, downlink.
+    pub slow: [u64; 2],
+    pub dtmf: [(u8, u8, u16); DTMF_PENDING_MAX],
+    pub dtmf_len: usize,
+    pub ended: Option<LegEnd>,
+}
+
+impl Leg {
+    /// A leg that has just been opened.
+    pub(crate) fn new(id: LegId, transport: Transport, streams_max: usize) -> Self {
+        let plain = matches!(transport, Transport::Rtp(_));
+        Self {
+            id,
+            transport,
+            crypto: if plain { Crypto::Plain } else { Crypto::Waiting },
+            streams: Vec::with_capacity(streams_max),
+            ssrcs: Vec::with_capacity(SSRCS_MAX),
+            pending: Pending::default(),
+            up: plain,
+            ended: false,
+            closing: None,
+            report_at: Time::MAX,
+            transport_sequence: 0,
+        }
+    }
+
+    /// Where RTP goes from, and where to.
+    pub(crate) fn rtp_path(&self, locals: &[SocketKey]) -> Option<(SocketKey, SocketAddr)> {
+        match &self.transport {
+            Transport::WebRtc(webrtc) => {
+                let pair = webrtc.agent.selected()?;
+                Some((*locals.get(usize::from(pair.socket))?, pair.remote))
+            }
+            Transport::Rtp(rtp) => Some((rtp.rtp_socket?, rtp.destination()?)),
+        }
+    }
+
+    /// Where RTCP goes from, and where to.
+    pub(crate) fn rtcp_path(&self, locals: &[SocketKey]) -> Option<(SocketKey, SocketAddr)> {
+        match &self.transport {
+            Transport::WebRtc(_) => self.rtp_path(locals),
+            Transport::Rtp(rtp) => {
+                let socket = if rtp.mux { rtp.rtp_socket? } else { rtp.rtcp_socket.or(rtp.rtp_socket)? };
+                Some((socket, rtp.rtcp_destination()?))
+            }
+        }
+    }
+
+    /// What a received SSRC is, if it is known.
+    pub(crate) fn ssrc(&self, ssrc: u32) -> Option<SsrcUse> {
+        self.ssrcs.iter().find(|(known, _)| *known == ssrc).map(|(_, what)| *what)
+    }
+
+    /// Takes the m-lines that were negotiated anew, and goes on with the state of those that stay.
+    /// Gives the old ones back, to be freed elsewhere.
+    pub(crate) fn set_streams(&mut self, mut new: Vec<Stream>) -> Vec<Stream> {
+        for (new, old) in new.iter_mut().zip(&mut self.streams) {
+            new.go_on_from(old);
+        }
+        let old = std::mem::replace(&mut self.streams, new);
+        let learnt = std::mem::take(&mut self.ssrcs);
+        self.ssrcs = learnt;
+        // Learnt SSRCs stay where they were; announced ones come first.
+        let lines = self.streams.len();
+        self.ssrcs.retain(|(_, what)| usize::from(what.mline) < lines);
+        for (mline, stream) in self.streams.iter().enumerate() {
+            let announced = stream.remote_ssrcs.iter().map(|ssrc| (*ssrc, false));
+            for (ssrc, rtx) in announced.chain(stream.remote_rtx_ssrc.map(|ssrc| (ssrc, true))) {
+                self.ssrcs.retain(|(known, _)| *known != ssrc);
+                if self.ssrcs.len() < SSRCS_MAX {
+                    self.ssrcs.push((ssrc, SsrcUse { mline: mline as u8, rtx }));
+                }
+            }
+        }
+        old
+    }
+
+    /// The m-line that an incoming packet of an unknown SSRC belongs to: by mid, else by payload type
+    /// where only one m-line takes it (RFC 9143 §9.2).
+    pub(crate) fn find_stream(&self, mid: Option<&[u8]>, payload_type: u8) -> Option<SsrcUse> {
+        let takes = |stream: &&(usize, &Stream)| stream.1.payload_kind(payload_type) != PayloadKind::Unknown;
+        let mut lines = self.streams.iter().enumerate();
+        let (mline, stream) = match mid {
+            Some(mid) => lines.find(|(_, stream)| stream.mid() == mid)?,
+            None => {
+                let mut taking = lines.filter(|line| takes(&line));
+                let only = taking.next()?;
+                if taking.next().is_some() {
+                    return None;
+                }
+                only
+            }
+        };
+        let rtx = matches!(stream.payload_kind(payload_type), PayloadKind::Rtx(_));
+        Some(SsrcUse { mline: mline as u8, rtx })
+    }
+}

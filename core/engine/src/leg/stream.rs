@@ -1,0 +1,263 @@
+//! One m-line of a leg: what was negotiated, what comes in and what goes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrons_rtc::Time;
+use bifrons_rtc::ice::Random;
+use bifrons_rtc::stream::{
+    Activity, BitrateCap, DtmfDetector, History, KeyframeThrottle, NackGenerator, NackResponder,
+    ReceiveStatistics, Rewriter, SendStatistics, SenderClock, TwccReceiver,
+};
+
+use super::{Route, StreamShared};
+use crate::media::{Extension, Feedback, MediaError, MediaKind, StreamConfig, StreamRef};
+
+/// A source is asked for a key frame at most this often.
+const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a bitrate cap is repeated.
+const CAP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often transport-wide feedback is sent.
+const TWCC_INTERVAL: Duration = Duration::from_millis(100);
+/// Packets that a video source's history reaches back.
+const HISTORY_PACKETS: usize = 512;
+
+/// What a payload type is on an m-line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PayloadKind {
+    /// Not negotiated.
+    Unknown,
+    /// Media.
+    Media,
+    /// Retransmission of this payload type (RFC 4588).
+    Rtx(u8),
+    /// RFC 4733.
+    TelephoneEvent,
+}
+
+/// Ids of header extensions; 0: not negotiated.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ExtensionIds {
+    pub mid: u8,
+    pub rid: u8,
+    pub transport_cc: u8,
+    pub abs_send_time: u8,
+}
+
+/// One m-line.
+pub(crate) struct Stream {
+    pub kind: MediaKind,
+    pub send: bool,
+    pub recv: bool,
+    pub feedback: Feedback,
+    pub remote_ssrcs: Vec<u32>,
+    pub remote_rtx_ssrc: Option<u32>,
+    pub local_ssrc: u32,
+    pub local_rtx_ssrc: Option<u32>,
+    pub cname: Box<str>,
+    pub extensions: ExtensionIds,
+    pub clock_hz: u32,
+    mid: [u8; 16],
+    mid_len: u8,
+    /// By number: number, what it is, and for RTX what it repairs.
+    payload: Vec<(u8, PayloadKind)>,
+    pub route: Option<Box<Route>>,
+    pub input: Input,
+    pub output: OutputState,
+    pub shared: Arc<StreamShared>,
+    /// How long the last silence was, seconds; for the notice.
+    pub silent_s: u32,
+    /// Packets lost in the last second: uplink, downlink; for the notice.
+    pub slow: [u32; 2],
+}
+
+/// The receiving half.
+pub(crate) struct Input {
+    pub ssrc: Option<u32>,
+    pub last_at: Time,
+    pub statistics: ReceiveStatistics,
+    pub activity: Activity,
+    pub dtmf: DtmfDetector,
+    pub keyframes: KeyframeThrottle,
+    pub cap: BitrateCap,
+    /// Video with negotiated NACK only.
+    pub nack: Option<Box<NackGenerator>>,
+    /// Video only: what outputs' NACKs are answered from.
+    pub history: Option<Box<History>>,
+    pub twcc: Option<Box<TwccReceiver>>,
+    pub clock: SenderClock,
+    pub lost_prior: i64,
+}
+
+/// The sending half.
+pub(crate) struct OutputState {
+    pub rewriter: Rewriter,
+    pub statistics: SendStatistics,
+    pub responder: Option<Box<NackResponder>>,
+    pub rtx_sequence: u16,
+    /// The source that was forwarded last.
+    pub feed: Option<StreamRef>,
+    pub lost_prior: i64,
+    pub packets_prior: u64,
+}
+
+impl Stream {
+    /// Checks and compiles what was negotiated.
+    pub(crate) fn new(
+        config: &StreamConfig,
+        silence: Duration,
+        shared: Arc<StreamShared>,
+        random: &mut impl Random,
+    ) -> Result<Self, MediaError> {
+        let invalid = |text: String| Err(MediaError::Invalid(text));
+        if config.mid.len() > 16 {
+            return invalid(format!("mid: {:?} is longer than 16 bytes", config.mid));
+        }
+        if config.payload_types.len() > 64 || config.extensions.len() > 32 {
+            return invalid("payload_types or extensions: too many".to_owned());
+        }
+        if config.cname.len() > 255 {
+            return invalid("cname: longer than 255 bytes".to_owned());
+        }
+        if config.remote_ssrcs.len() > super::SSRCS_MAX {
+            return invalid(format!("remote_ssrcs: more than {}", super::SSRCS_MAX));
+        }
+        let mut payload: Vec<(u8, PayloadKind)> = Vec::with_capacity(config.payload_types.len());
+        for entry in &config.payload_types {
+            if entry.number > 127 {
+                return invalid(format!("payload_types: {} is over 127", entry.number));
+            }
+            let kind = match (entry.encoding.as_str(), entry.repairs) {
+                ("rtx", Some(repairs)) => PayloadKind::Rtx(repairs),
+                ("rtx", None) => continue,
+                ("telephone-event", _) => PayloadKind::TelephoneEvent,
+                _ => PayloadKind::Media,
+            };
+            payload.push((entry.number, kind));
+        }
+        let main = config.payload_types.iter().find(|entry| entry.repairs.is_none());
+        let clock_hz = main.map_or(0, |entry| entry.clock_hz);
+        let clock_hz = if clock_hz == 0 { 8_000 } else { clock_hz };
+        let mut extensions = ExtensionIds::default();
+        for (id, extension) in &config.extensions {
+            match extension {
+                Extension::Mid => extensions.mid = *id,
+                Extension::Rid => extensions.rid = *id,
+                Extension::TransportCc => extensions.transport_cc = *id,
+                Extension::AbsSendTime => extensions.abs_send_time = *id,
+                _ => {}
+            }
+        }
+        let mut mid = [0; 16];
+        for (to, from) in mid.iter_mut().zip(config.mid.bytes()) {
+            *to = from;
+        }
+        let video = config.kind == MediaKind::Video;
+        let start = random.next_u64();
+        Ok(Self {
+            kind: config.kind,
+            send: config.send,
+            recv: config.recv,
+            feedback: config.feedback,
+            remote_ssrcs: config.remote_ssrcs.clone(),
+            remote_rtx_ssrc: config.remote_rtx_ssrc,
+            local_ssrc: config.local_ssrc,
+            local_rtx_ssrc: config.local_rtx_ssrc,
+            cname: config.cname.as_str().into(),
+            extensions,
+            clock_hz,
+            mid,
+            mid_len: config.mid.len() as u8,
+            payload,
+            route: None,
+            input: Input {
+                ssrc: None,
+                last_at: Time::ZERO,
+                statistics: ReceiveStatistics::new(clock_hz),
+                activity: Activity::new(silence),
+                dtmf: DtmfDetector::default(),
+                keyframes: KeyframeThrottle::new(KEYFRAME_INTERVAL),
+                cap: BitrateCap::new(CAP_INTERVAL),
+                nack: (video && config.recv && config.feedback.nack).then(Box::default),
+                history: (video && config.recv).then(|| Box::new(History::new(HISTORY_PACKETS))),
+                twcc: (config.feedback.transport_cc && config.recv && extensions.transport_cc != 0)
+                    .then(|| Box::new(TwccReceiver::new(TWCC_INTERVAL))),
+                clock: SenderClock::default(),
+                lost_prior: 0,
+            },
+            output: OutputState {
+                rewriter: Rewriter::new(start as u16, (start >> 16) as u32, clock_hz),
+                statistics: SendStatistics::default(),
+                responder: (video && config.feedback.nack).then(Box::default),
+                rtx_sequence: (start >> 48) as u16 & 0x7fff,
+                feed: None,
+                lost_prior: 0,
+                packets_prior: 0,
+            },
+            shared,
+            silent_s: 0,
+            slow: [0; 2],
+        })
+    }
+
+    /// Takes over the state of the same m-line before a renegotiation.
+    pub(crate) fn go_on_from(&mut self, old: &mut Stream) {
+        if self.kind != old.kind {
+            return;
+        }
+        self.route = old.route.take();
+        if self.local_ssrc == old.local_ssrc && self.clock_hz == old.clock_hz {
+            std::mem::swap(&mut self.output.rewriter, &mut old.output.rewriter);
+            self.output.statistics = old.output.statistics;
+            self.output.rtx_sequence = old.output.rtx_sequence;
+            self.output.feed = old.output.feed;
+            self.output.lost_prior = old.output.lost_prior;
+            self.output.packets_prior = old.output.packets_prior;
+        }
+        if self.clock_hz == old.clock_hz {
+            self.input.ssrc = old.input.ssrc;
+            self.input.last_at = old.input.last_at;
+            self.input.statistics = old.input.statistics;
+            self.input.activity = old.input.activity;
+            self.input.clock = old.input.clock;
+            self.input.lost_prior = old.input.lost_prior;
+        }
+        self.input.dtmf = old.input.dtmf;
+        self.input.cap = old.input.cap;
+        self.input.keyframes = old.input.keyframes;
+        if self.input.history.is_some() {
+            std::mem::swap(&mut self.input.history, &mut old.input.history);
+        }
+        if self.input.twcc.is_some() && old.input.twcc.is_some() {
+            std::mem::swap(&mut self.input.twcc, &mut old.input.twcc);
+        }
+    }
+
+    /// The value of `a=mid`; empty where there is none.
+    pub(crate) fn mid(&self) -> &[u8] {
+        self.mid.get(..usize::from(self.mid_len)).unwrap_or_default()
+    }
+
+    /// What a payload type is.
+    pub(crate) fn payload_kind(&self, number: u8) -> PayloadKind {
+        let found = self.payload.iter().find(|(known, _)| *known == number);
+        found.map_or(PayloadKind::Unknown, |(_, kind)| *kind)
+    }
+
+    /// The RTX payload type that repairs this one.
+    pub(crate) fn rtx_for(&self, number: u8) -> Option<u8> {
+        self.payload.iter().find(|(_, kind)| *kind == PayloadKind::Rtx(number)).map(|(rtx, _)| *rtx)
+    }
+}
+
+impl Input {
+    /// Packets come from another SSRC now: what was known of the old one is void.
+    pub(crate) fn switch(&mut self, ssrc: u32, clock_hz: u32) {
+        self.ssrc = Some(ssrc);
+        self.statistics = ReceiveStatistics::new(clock_hz);
+        self.lost_prior = 0;
+        if let Some(nack) = &mut self.nack {
+            **nack = NackGenerator::default();
+        }
+    }
+}

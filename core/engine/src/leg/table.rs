@@ -1,0 +1,66 @@
+//! The slots of a worker.
+
+use super::Leg;
+use crate::id::LegId;
+
+/// Legs by slot; a look-up is an index and a comparison of generations.
+pub(crate) struct LegTable {
+    slots: Vec<Option<Box<Leg>>>,
+    used: usize,
+}
+
+impl LegTable {
+    /// All slots that there will ever be.
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { slots: (0..slots).map(|_| None).collect(), used: 0 }
+    }
+
+    /// How many legs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// The leg with this id, if it is still there.
+    pub(crate) fn get(&self, id: LegId) -> Option<&Leg> {
+        self.at(id.slot()).filter(|leg| leg.id == id)
+    }
+
+    /// The leg with this id, if it is still there.
+    pub(crate) fn get_mut(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.at_mut(id.slot()).filter(|leg| leg.id == id)
+    }
+
+    /// Whatever leg is in this slot.
+    pub(crate) fn at(&self, slot: u32) -> Option<&Leg> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    /// Whatever leg is in this slot.
+    pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut Leg> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// Puts a leg into its slot. It comes back if the slot is taken or does not exist.
+    pub(crate) fn insert(&mut self, leg: Box<Leg>) -> Result<(), Box<Leg>> {
+        match self.slots.get_mut(leg.id.slot() as usize) {
+            Some(slot @ None) => {
+                *slot = Some(leg);
+                self.used += 1;
+                Ok(())
+            }
+            _ => Err(leg),
+        }
+    }
+
+    /// Takes a leg out.
+    pub(crate) fn remove(&mut self, id: LegId) -> Option<Box<Leg>> {
+        let leg = self.slots.get_mut(id.slot() as usize)?.take_if(|leg| leg.id == id)?;
+        self.used -= 1;
+        Some(leg)
+    }
+
+    /// All legs.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Leg> {
+        self.slots.iter().flatten().map(|leg| &**leg)
+    }
+}

@@ -1,0 +1,269 @@
+//! One engine thread: a [`Worker`] owns its driver, its legs and its timers, and shares nothing.
+//!
+//! [`Worker::turn`] is the whole of it: commands, packets in order of arrival, timers, notices, then
+//! one wait. A host with an event loop of its own calls [`Worker::turn_at`] whenever
+//! [`Worker::wake_fd`] is readable or [`Worker::next_timeout`] has come.
+
+mod command;
+mod cross;
+mod feedback;
+mod forward;
+mod handshake;
+mod ice;
+mod notice;
+mod receive;
+mod report;
+mod timer;
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrons_rtc::Time;
+use bifrons_rtc::ice::TransactionIds;
+use bifrons_rtc::stream::HistorySlab;
+use bifrons_wire::rtcp::NtpTime;
+use rtrb::{Consumer, Producer};
+
+use crate::counter::{Counters, Drop, Work};
+use crate::driver::{Driver, DriverWaker, Received, SocketKey, Wait};
+use crate::flow::FlowTable;
+use crate::handshake::WorkerLink;
+use crate::id::LegId;
+use crate::leg::LegTable;
+use crate::media::StreamRef;
+use crate::message::{Command, Cross, Replica, Report, SocketTag};
+use crate::random::EngineRandom;
+use crate::signal::Signal;
+use crate::timer::Wheel;
+
+/// Packets that are processed before timers get their turn.
+const BATCH: usize = 256;
+/// Early SRTP packets that a leg may hold back while its keys are on the way.
+pub(crate) const HELD_LEG_MAX: usize = 32;
+/// Early SRTP packets that a worker may hold back: each keeps a receive buffer.
+pub(crate) const HELD_MAX: usize = 96;
+/// Longest sleep: commands come with a wake-up, so this only bounds what a lost one could cost.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Panics within a second that end a worker.
+const PANICS_MAX: usize = 3;
+
+/// What a worker is told once.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerSettings {
+    pub index: u8,
+    pub legs: usize,
+    pub flows: usize,
+    pub replicas: usize,
+    pub history_bytes: usize,
+    pub coalesce_us: u32,
+    pub busy_poll: bool,
+    pub slowlink_threshold: u32,
+    /// Unix time at [`Time::ZERO`], nanoseconds.
+    pub unix_nanos: u64,
+}
+
+/// A worker's ends of everything that joins it to other threads.
+pub struct WorkerParts<S> {
+    pub(crate) settings: WorkerSettings,
+    pub(crate) commands: Consumer<Command<S>>,
+    pub(crate) reports: Producer<Report<S>>,
+    pub(crate) notify: Arc<Signal>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) shared_sockets: Vec<S>,
+    pub(crate) transaction_ids: TransactionIds,
+    pub(crate) random: EngineRandom,
+    pub(crate) handshake: WorkerLink,
+    pub(crate) cross: CrossEnds,
+    /// Told the worker's waker once the driver is there.
+    pub(crate) waker: Arc<std::sync::OnceLock<DriverWaker>>,
+}
+
+/// Rings to and from the other workers, by their number.
+#[derive(Default)]
+pub(crate) struct CrossEnds {
+    pub to: Vec<Option<Producer<Cross>>>,
+    pub from: Vec<Option<Consumer<Cross>>>,
+    pub wakers: Vec<Arc<std::sync::OnceLock<DriverWaker>>>,
+}
+
+/// A packet that came before the keys.
+struct Held {
+    leg: LegId,
+    received: Received,
+}
+
+/// One engine thread's state.
+pub struct Worker<D: Driver> {
+    driver: D,
+    settings: WorkerSettings,
+    legs: LegTable,
+    flows: FlowTable,
+    wheel: Wheel,
+    commands: Consumer<Command<D::Socket>>,
+    reports: Producer<Report<D::Socket>>,
+    /// Reports that found the ring full.
+    outbox: VecDeque<Report<D::Socket>>,
+    /// Slots of legs with pending notices.
+    dirty: VecDeque<u32>,
+    notify: Arc<Signal>,
+    counters: Arc<Counters>,
+    locals: Vec<SocketKey>,
+    transaction_ids: TransactionIds,
+    random: EngineRandom,
+    handshake: WorkerLink,
+    cross: CrossEnds,
+    /// Workers that got something this turn.
+    cross_woken: u128,
+    replicas: HashMap<StreamRef, Box<Replica>>,
+    slab: HistorySlab,
+    batch: Vec<Received>,
+    held: Vec<Held>,
+    /// The leg that is being worked on, for when it panics.
+    current: Option<LegId>,
+    panics: [Time; PANICS_MAX],
+    failed: bool,
+    busy: bool,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Puts a worker together on the thread that will turn it.
+    pub fn new(mut driver: D, parts: WorkerParts<D::Socket>) -> Self {
+        let WorkerParts { settings, shared_sockets, .. } = parts;
+        let now = driver.now();
+        let mut locals = Vec::with_capacity(shared_sockets.len());
+        for (number, socket) in shared_sockets.into_iter().enumerate() {
+            if let Ok(key) = driver.add_socket(socket, SocketTag::Shared(number as u8).encode()) {
+                locals.push(key);
+            }
+        }
+        // A second worker on the same parts cannot be, so the cell is empty.
+        let _ = parts.waker.set(driver.waker());
+        Self {
+            legs: LegTable::new(settings.legs),
+            flows: FlowTable::new(settings.flows),
+            wheel: Wheel::new(settings.legs, now),
+            commands: parts.commands,
+            reports: parts.reports,
+            outbox: VecDeque::with_capacity(1_024),
+            dirty: VecDeque::with_capacity(settings.legs),
+            notify: parts.notify,
+            counters: parts.counters,
+            locals,
+            transaction_ids: parts.transaction_ids,
+            random: parts.random,
+            handshake: parts.handshake,
+            cross: parts.cross,
+            cross_woken: 0,
+            replicas: HashMap::with_capacity(settings.replicas * 2),
+            slab: HistorySlab::new(settings.history_bytes),
+            batch: Vec::with_capacity(BATCH),
+            held: Vec::with_capacity(HELD_MAX),
+            current: None,
+            panics: [Time::ZERO; PANICS_MAX],
+            failed: false,
+            busy: false,
+            driver,
+            settings,
+        }
+    }
+
+    /// One turn by the driver's clock, with its wait at the end. Returns `false` when the worker has
+    /// failed too often and must be replaced.
+    pub fn turn(&mut self) -> bool {
+        let now = self.driver.now();
+        let busy = self.turn_at(now);
+        let wait = if busy || self.settings.busy_poll {
+            Wait::Poll
+        } else {
+            let latest = now + SLEEP_MAX;
+            let deadline = self.next_timeout().map_or(latest, |at| at.min(latest));
+            Wait::Until { deadline, coalesce_us: self.settings.coalesce_us }
+        };
+        self.driver.wait(wait);
+        !self.failed
+    }
+
+    /// One turn at a given time, without waiting. Returns whether there was something to do, so that
+    /// another turn should follow soon.
+    pub fn turn_at(&mut self, now: Time) -> bool {
+        self.busy = false;
+        // Nothing that a caught panic leaves half done is read again before it is made anew: the leg
+        // that was worked on is ended.
+        if catch_unwind(AssertUnwindSafe(|| self.turn_inner(now))).is_err() {
+            self.after_panic(now);
+        }
+        self.flush_reports();
+        self.counters.add(Work::Turns, 1);
+        self.counters.set(Work::Legs, self.legs.len() as u64);
+        self.counters.set(Work::Flows, self.flows.len() as u64);
+        self.counters.set_driver(&self.driver.counters());
+        self.busy
+    }
+
+    fn turn_inner(&mut self, now: Time) {
+        self.take_commands(now);
+        self.take_handshakes(now);
+        self.take_cross(now);
+        if self.batch.is_empty() {
+            self.driver.receive(&mut self.batch);
+            // Taken from the end below, so that a panic leaves the rest in place.
+            self.batch.reverse();
+        }
+        self.busy |= !self.batch.is_empty();
+        while let Some(received) = self.batch.pop() {
+            self.receive(now, received);
+        }
+        self.run_timers(now);
+        self.flush_cross();
+        while let Some((socket, tag)) = self.driver.next_removed() {
+            self.report(Report::Socket(socket, tag));
+        }
+        self.current = None;
+    }
+
+    /// When a turn is wanted even if nothing arrives.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.wheel.next()
+    }
+
+    /// Readable when a turn is wanted; `None` on a simulated network.
+    pub fn wake_fd(&self) -> Option<RawFd> {
+        self.driver.wake_fd()
+    }
+
+    /// The driver's clock.
+    pub fn now(&mut self) -> Time {
+        self.driver.now()
+    }
+
+    /// Hands queued sends to the kernel without sleeping: for hosts that call [`Worker::turn_at`].
+    pub fn flush(&mut self) {
+        self.driver.wait(Wait::Poll);
+    }
+
+    /// The driver, for its own counters and, in simulations, its buffers.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// Ends the leg that was worked on.
+    fn after_panic(&mut self, now: Time) {
+        self.counters.drop(Drop::Panic);
+        if let Some(leg) = self.current.take() {
+            self.end_leg(leg, crate::media::LegEnd::WorkerLost);
+        }
+        self.panics.rotate_left(1);
+        if let Some(last) = self.panics.last_mut() {
+            *last = now;
+        }
+        let first = self.panics.first().copied().unwrap_or_default();
+        self.failed = first > Time::ZERO && now - first < Duration::from_secs(1);
+    }
+
+    fn ntp(&self, now: Time) -> NtpTime {
+        NtpTime::from_unix_nanos(self.settings.unix_nanos.saturating_add(now.as_nanos()))
+    }
+}

@@ -1,0 +1,268 @@
+//! From a datagram to its leg: first byte, flow, decryption, stream.
+
+use bifrons_rtc::Time;
+use bifrons_rtc::srtp::SrtpError;
+use bifrons_rtc::stream::NackOutcome;
+use bifrons_wire::demux::{Kind, classify};
+use bifrons_wire::rtp::{Packet, TelephoneEvent, rtx_unwrap, transport_sequence};
+
+use super::{HELD_LEG_MAX, HELD_MAX, Held, Worker};
+use crate::counter::{Drop, Work};
+use crate::driver::{Driver, Received};
+use crate::id::LegId;
+use crate::leg::{Crypto, DTMF_PENDING_MAX, DtlsPhase, PayloadKind, SSRCS_MAX, SourceVerdict, SsrcUse, Transport, Word};
+use crate::media::StreamRef;
+use crate::message::SocketTag;
+
+/// How long an m-line stays with one SSRC after its last packet, nanoseconds: simulcast layers do not
+/// take turns.
+const SSRC_HOLD_NANOS: u64 = 500_000_000;
+
+/// A decrypted, placed packet.
+pub(super) struct Placed {
+    pub mline: u8,
+    pub start: usize,
+    pub len: usize,
+    pub ssrc: u32,
+    pub index: u64,
+}
+
+impl<D: Driver> Worker<D> {
+    /// One datagram. It is released or sent on every way out.
+    pub(super) fn receive(&mut self, now: Time, received: Received) {
+        let bytes = self.driver.bytes(&received.buffer);
+        let bytes = bytes.get(received.start..received.start + received.len).unwrap_or_default();
+        let kind = classify(bytes);
+        match SocketTag::decode(received.tag) {
+            SocketTag::Shared(local) => match kind {
+                Kind::Stun => self.receive_stun(now, local, received),
+                Kind::Dtls | Kind::Rtp | Kind::Rtcp => {
+                    let Some(slot) = self.flows.get(local, received.source) else {
+                        return self.drop_packet(received, Drop::UnknownSource);
+                    };
+                    let Some(leg) = self.legs.at(slot).filter(|leg| !leg.ended) else {
+                        return self.drop_packet(received, Drop::UnknownSource);
+                    };
+                    let id = leg.id;
+                    self.current = Some(id);
+                    match kind {
+                        Kind::Dtls => self.receive_dtls(slot, local, received),
+                        _ => self.receive_media(now, id, received, kind == Kind::Rtcp),
+                    }
+                }
+                Kind::Other => self.drop_packet(received, Drop::NotMedia),
+            },
+            SocketTag::Rtp(id) | SocketTag::Rtcp(id) => {
+                if !matches!(kind, Kind::Rtp | Kind::Rtcp) {
+                    return self.drop_packet(received, Drop::NotMedia);
+                }
+                if !self.legs.get(id).is_some_and(|leg| !leg.ended) {
+                    return self.drop_packet(received, Drop::UnknownSource);
+                }
+                self.current = Some(id);
+                self.receive_media(now, id, received, kind == Kind::Rtcp);
+            }
+        }
+    }
+
+    pub(super) fn drop_packet(&mut self, received: Received, why: Drop) {
+        self.counters.drop(why);
+        self.driver.release(received.buffer);
+    }
+
+    /// RTP or RTCP of a leg.
+    pub(super) fn receive_media(&mut self, now: Time, id: LegId, received: Received, rtcp: bool) {
+        let Some(leg) = self.legs.get_mut(id) else { return self.drop_packet(received, Drop::UnknownSource) };
+        if let Crypto::Waiting = leg.crypto {
+            let expected = matches!(&leg.transport,
+                Transport::WebRtc(webrtc) if webrtc.dtls == DtlsPhase::Started);
+            let mine = self.held.iter().filter(|held| held.leg == id).count();
+            if !expected || rtcp || mine >= HELD_LEG_MAX || self.held.len() >= HELD_MAX {
+                return self.drop_packet(received, Drop::NoKeys);
+            }
+            self.held.push(Held { leg: id, received });
+            return;
+        }
+        let end = received.start + received.len;
+        let bytes = self.driver.bytes(&received.buffer);
+        let Some(bytes) = bytes.get_mut(received.start..end) else {
+            return self.drop_packet(received, Drop::NotMedia);
+        };
+        let len = match &mut leg.crypto {
+            Crypto::Srtp(keys) if rtcp => keys.inbound.unprotect_rtcp(now, bytes),
+            Crypto::Srtp(keys) => keys.inbound.unprotect_rtp(now, bytes),
+            _ => Ok(bytes.len()),
+        };
+        let len = match len {
+            Ok(len) => len,
+            Err(error) => {
+                let why = match error {
+                    SrtpError::Authentication => Drop::SrtpAuth,
+                    SrtpError::Replayed | SrtpError::TooOld => Drop::SrtpReplay,
+                    _ => Drop::SrtpOther,
+                };
+                return self.drop_packet(received, why);
+            }
+        };
+        if rtcp {
+            self.receive_rtcp(now, id, received, len);
+        } else {
+            self.receive_rtp(now, id, received, len);
+        }
+    }
+
+    fn receive_rtp(&mut self, now: Time, id: LegId, received: Received, len: usize) {
+        match self.place(now, id, &received, len) {
+            Ok(placed) => {
+                let source = StreamRef { leg: id, mline: placed.mline };
+                self.forward(now, source, received.buffer, placed);
+            }
+            Err(why) => self.drop_packet(received, why),
+        }
+    }
+
+    /// Finds a packet's stream and counts it there.
+    fn place(&mut self, now: Time, id: LegId, received: &Received, len: usize) -> Result<Placed, Drop> {
+        let buffer = self.driver.bytes(&received.buffer);
+        let mut range = received.start..received.start + len;
+        let packet = Packet::at(buffer, range.clone()).map_err(|_| Drop::RtpMalformed)?;
+        let header = *packet.header();
+        let leg = self.legs.get_mut(id).ok_or(Drop::UnknownSource)?;
+
+        let what = if let Transport::Rtp(rtp) = &mut leg.transport {
+            // Judged here and not earlier: on an SRTP leg the packet is authentic by now.
+            match rtp.hear(now, received.source) {
+                SourceVerdict::Refused => return Err(Drop::SourceRefused),
+                SourceVerdict::Heard => {}
+                SourceVerdict::Latched => {
+                    leg.pending.latched = Some(received.source);
+                    if !std::mem::replace(&mut leg.pending.queued, true) {
+                        self.dirty.push_back(id.slot());
+                    }
+                }
+            }
+            SsrcUse { mline: 0, rtx: false }
+        } else {
+            match leg.ssrc(header.ssrc) {
+                Some(what) => what,
+                None => {
+                    let mid = leg.streams.iter().map(|stream| stream.extensions.mid).find(|id| *id != 0);
+                    let mid = mid.and_then(|mid| packet.extension(mid));
+                    let what = leg.find_stream(mid, header.payload_type).ok_or(Drop::NoStream)?;
+                    if leg.ssrcs.len() >= SSRCS_MAX {
+                        return Err(Drop::NoStream);
+                    }
+                    leg.ssrcs.push((header.ssrc, what));
+                    what
+                }
+            }
+        };
+        let stream = leg.streams.get_mut(usize::from(what.mline)).ok_or(Drop::NoStream)?;
+        if let Some(twcc) = &mut stream.input.twcc
+            && let Some(sequence) =
+                packet.extension(stream.extensions.transport_cc).and_then(transport_sequence)
+        {
+            let before = twcc.deadline();
+            twcc.on_packet(sequence, now);
+            if before.is_none()
+                && let Some(at) = twcc.deadline()
+            {
+                self.wheel.lower(id.slot(), at);
+            }
+        }
+        if !stream.recv {
+            return Err(Drop::NotReceiving);
+        }
+        let kind = stream.payload_kind(header.payload_type);
+        let mut ssrc = header.ssrc;
+        if what.rtx || matches!(kind, PayloadKind::Rtx(_)) {
+            let (PayloadKind::Rtx(repairs), Some(primary)) = (kind, stream.input.ssrc) else {
+                return Err(Drop::RtxOther);
+            };
+            ssrc = primary;
+            range = rtx_unwrap(buffer, range, repairs, primary).map_err(|_| Drop::RtxOther)?;
+        }
+        let packet = Packet::at(buffer, range.clone()).map_err(|_| Drop::RtpMalformed)?;
+        let header = *packet.header();
+
+        let input = &mut stream.input;
+        if input.ssrc != Some(ssrc) {
+            let held = now.as_nanos().saturating_sub(input.last_at.as_nanos()) < SSRC_HOLD_NANOS;
+            let shared = matches!(leg.transport, Transport::WebRtc(_));
+            if input.ssrc.is_some() && held && shared {
+                return Err(Drop::NoStream);
+            }
+            input.switch(ssrc, stream.clock_hz);
+        }
+        input.last_at = now;
+        let payload = packet.payload();
+        let arrival = input.statistics.on_packet(header.sequence, header.timestamp, payload.len(), now);
+        stream.shared.add(Word::InPackets, 1);
+        stream.shared.add(Word::InBytes, range.len() as u64);
+        stream.shared.set(Word::InLost, input.statistics.cumulative_lost() as u64);
+        stream.shared.set(Word::InJitter, input.statistics.jitter().into());
+        let began = input.activity.on_packet(now);
+        let index = arrival.arrival.index().filter(|_| !arrival.duplicate).ok_or(Drop::Duplicate)?;
+
+        let mut dtmf = None;
+        if kind == PayloadKind::TelephoneEvent
+            && let Ok(event) = TelephoneEvent::parse(payload)
+        {
+            dtmf = input.dtmf.on_packet(header.timestamp, &event, now);
+            if let Some(at) = input.dtmf.deadline() {
+                self.wheel.lower(id.slot(), at);
+            }
+        }
+        let mut gave_up = false;
+        if let Some(nack) = &mut input.nack {
+            gave_up = nack.on_packet(index, now) == NackOutcome::GaveUp;
+            if let Some(at) = nack.deadline() {
+                self.wheel.lower(id.slot(), at);
+            }
+        }
+        if let Some(history) = &mut input.history {
+            history.store(&mut self.slab, index, packet.bytes());
+        }
+        let mline = what.mline;
+        let source = StreamRef { leg: id, mline };
+        if let Some(began) = began {
+            stream.silent_s = began.silence.as_secs() as u32;
+            self.tell(id, |pending| pending.receiving |= 1 << mline);
+            self.rearm(id.slot(), now);
+        }
+        if let Some(event) = dtmf {
+            self.tell_dtmf(id, mline, event.event, event.duration);
+        }
+        if gave_up {
+            self.request_keyframe(now, source);
+        }
+        Ok(Placed { mline, start: range.start, len: range.len(), ssrc, index })
+    }
+
+    pub(super) fn tell_dtmf(&mut self, id: LegId, mline: u8, event: u8, duration: u32) {
+        let counters = self.counters.clone();
+        self.tell(id, |pending| {
+            match pending.dtmf.get_mut(pending.dtmf_len) {
+                Some(place) => {
+                    *place = (mline, event, u16::try_from(duration).unwrap_or(u16::MAX));
+                    pending.dtmf_len += 1;
+                }
+                None => counters.drop(Drop::DtmfFull),
+            }
+            debug_assert!(pending.dtmf_len <= DTMF_PENDING_MAX);
+        });
+    }
+
+    /// RTCP of a leg, decrypted.
+    fn receive_rtcp(&mut self, now: Time, id: LegId, received: Received, len: usize) {
+        let Some(leg) = self.legs.get_mut(id) else { return self.drop_packet(received, Drop::UnknownSource) };
+        if let Transport::Rtp(rtp) = &mut leg.transport
+            && rtp.hear_rtcp(received.source) == SourceVerdict::Refused
+        {
+            return self.drop_packet(received, Drop::SourceRefused);
+        }
+        self.counters.add(Work::Rtcp, 1);
+        self.take_rtcp(now, id, &received, len);
+        self.driver.release(received.buffer);
+    }
+}
