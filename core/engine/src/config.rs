@@ -199,8 +199,7 @@ impl EngineConfig {
         if !(1..=64).contains(&limits.streams) {
             return fail(format!("limits.streams: {} is not 1 to 64", limits.streams));
         }
-        let rings =
-            [limits.outputs, limits.flows, limits.commands, limits.reports, limits.handshake_ring];
+        let rings = [limits.outputs, limits.flows, limits.commands, limits.reports, limits.handshake_ring];
         if rings.contains(&0) || [limits.handshakes, limits.replica_ring, limits.replicas].contains(&0) {
             return fail("limits: a limit of 0 leaves nothing to work with".to_owned());
         }

@@ -171,7 +171,7 @@ impl Default for Counters {
 
 impl Counters {
     /// Counts a drop.
-    pub(crate) fn drop(&self, why: Drop) {
+    pub(crate) fn count(&self, why: Drop) {
         if let Some(word) = self.drops.get(why as usize) {
             word.store(word.load(Relaxed).wrapping_add(1), Relaxed);
         }
@@ -234,8 +234,8 @@ mod tests {
     #[test]
     fn names_are_unique_and_counters_count() {
         let counters = Counters::default();
-        counters.drop(Drop::Panic);
-        counters.drop(Drop::Panic);
+        counters.count(Drop::Panic);
+        counters.count(Drop::Panic);
         counters.add(Work::Turns, 5);
         assert_eq!((counters.dropped(Drop::Panic), counters.dropped(Drop::NotMedia)), (2, 0));
         assert_eq!(counters.work(Work::Turns), 5);

@@ -4,15 +4,33 @@
 //! | --- | --- |
 //! | [`media`] | the control side's vocabulary: legs, streams, routes, notices |
 //! | [`id`] | generational ids |
+//! | [`config`] | what an engine is started with, and all its limits |
 //! | [`driver`] | what moves datagrams: uring, mmsg, sim |
-//! | [`counter`] | what a worker counts |
+//! | [`counter`] | what a worker counts: every reason to drop a packet has a name |
+//!
+//! [`Engine::start`] makes an engine with threads of its own. A host with event loops of its own takes
+//! [`Engine::assemble`], makes each [`Worker`] on its thread, and calls [`Worker::turn_at`] whenever
+//! [`Worker::wake_fd`] is readable or [`Worker::next_timeout`] has come.
 
+pub mod config;
+mod control;
 pub mod counter;
 pub mod driver;
 mod flow;
+mod handshake;
 pub mod id;
+mod leg;
 pub mod media;
+mod message;
+mod ports;
+mod random;
+mod signal;
 mod timer;
+mod worker;
 
+pub use config::{DriverChoice, EngineConfig, Limits, LocalAddress, StartError};
+pub use control::{Assembled, BoundSocket, Engine, SimEngine, StartReport};
+pub use handshake::Handshaker;
 pub use id::LegId;
 pub use media::Media;
+pub use worker::{Worker, WorkerParts};

@@ -49,7 +49,7 @@ pub trait Media {
 }
 
 /// One m-line of one leg: `mline` is its index in the leg's [`Media::set_streams`] list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamRef {
     /// The leg.
     pub leg: LegId,
@@ -364,6 +364,22 @@ pub enum Notice {
         /// Where to.
         remote: SocketAddr,
     },
+}
+
+impl Notice {
+    /// The leg that it is about.
+    pub fn leg(&self) -> LegId {
+        match self {
+            Self::IceSelected { leg, .. }
+            | Self::IceDisconnected { leg }
+            | Self::Up { leg }
+            | Self::Ended { leg, .. }
+            | Self::Latched { leg, .. } => *leg,
+            Self::Receiving { stream, .. } | Self::SlowLink { stream, .. } | Self::Dtmf { stream, .. } => {
+                stream.leg
+            }
+        }
+    }
 }
 
 /// Counters of a leg, by m-line.

@@ -21,13 +21,7 @@ impl Ports {
         let even = first.saturating_add(first % 2);
         let count = (u32::from(last) + 1).saturating_sub(u32::from(even)) / 2;
         let pairs = u16::try_from(count).unwrap_or(u16::MAX);
-        Self {
-            first: even,
-            pairs,
-            next: 0,
-            taken: vec![false; pairs.into()],
-            resting: VecDeque::new(),
-        }
+        Self { first: even, pairs, next: 0, taken: vec![false; pairs.into()], resting: VecDeque::new() }
     }
 
     /// Takes the next free pair for which `bind` succeeds, and gives what it gave. A pair that cannot be

@@ -159,7 +159,8 @@ impl Handshaker {
             if !matches!(entry.state, State::Waiting) {
                 continue;
             }
-            let session = Session::new(&self.context, start.role, now, std::slice::from_ref(&start.fingerprint));
+            let session =
+                Session::new(&self.context, start.role, now, std::slice::from_ref(&start.fingerprint));
             let Ok(mut session) = session else {
                 entry.state = State::Over;
                 let link = entry.link;

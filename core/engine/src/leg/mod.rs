@@ -11,9 +11,9 @@ mod table;
 mod webrtc;
 
 pub(crate) use route::{Route, RouteOutput};
-pub(crate) use rtp::{RtpPlan, RtpTransport, SourceVerdict};
+pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SourceVerdict};
 pub(crate) use stats::{StreamShared, Word};
-pub(crate) use stream::{ExtensionIds, Input, OutputState, PayloadKind, Stream};
+pub(crate) use stream::{PayloadKind, Stream};
 pub(crate) use table::LegTable;
 pub(crate) use webrtc::{DtlsPhase, FLOWS_MAX, RemotePlan, WebRtcTransport};
 
@@ -101,13 +101,13 @@ pub(crate) struct Pending {
 
 impl Leg {
     /// A leg that has just been opened.
-    pub(crate) fn new(id: LegId, transport: Transport, streams_max: usize) -> Self {
+    pub(crate) fn new(id: LegId, transport: Transport) -> Self {
         let plain = matches!(transport, Transport::Rtp(_));
         Self {
             id,
             transport,
             crypto: if plain { Crypto::Plain } else { Crypto::Waiting },
-            streams: Vec::with_capacity(streams_max),
+            streams: Vec::new(),
             ssrcs: Vec::with_capacity(SSRCS_MAX),
             pending: Pending::default(),
             up: plain,
@@ -152,9 +152,7 @@ impl Leg {
             new.go_on_from(old);
         }
         let old = std::mem::replace(&mut self.streams, new);
-        let learnt = std::mem::take(&mut self.ssrcs);
-        self.ssrcs = learnt;
-        // Learnt SSRCs stay where they were; announced ones come first.
+        // Learnt SSRCs stay where they were, unless they are announced now.
         let lines = self.streams.len();
         self.ssrcs.retain(|(_, what)| usize::from(what.mline) < lines);
         for (mline, stream) in self.streams.iter().enumerate() {

@@ -40,10 +40,18 @@ pub(crate) struct RtpPlan {
     pub rtp: Option<SocketAddr>,
     pub rtcp: Option<SocketAddr>,
     pub mux: bool,
-    /// SDES keys; `None` for a plain leg.
-    pub keys: Option<Box<Keys>>,
-    /// Keys are as before, whatever `keys` says.
-    pub keep_keys: bool,
+    pub keys: KeyPlan,
+}
+
+/// What becomes of the keys of an RTP leg.
+pub(crate) enum KeyPlan {
+    /// They are as before, and so are all indices.
+    Keep,
+    /// Plain RTP. What is inside is on its way to be freed.
+    Plain(Option<Box<Keys>>),
+    /// SDES keys. A direction whose key has not changed keeps its context: with a fresh one its
+    /// indices would be used twice.
+    New { keys: Box<Keys>, same_inbound: bool, same_outbound: bool },
 }
 
 /// Whether a source is heard.
@@ -171,13 +179,8 @@ mod tests {
 
     fn leg(latching: Latching) -> RtpTransport {
         let mut rtp = RtpTransport::new(latching, false);
-        let plan = RtpPlan {
-            rtp: Some(at(SDP)),
-            rtcp: Some(at("10.0.0.1:4001")),
-            mux: false,
-            keys: None,
-            keep_keys: false,
-        };
+        let plan =
+            RtpPlan { rtp: Some(at(SDP)), rtcp: Some(at("10.0.0.1:4001")), mux: false, keys: KeyPlan::Keep };
         rtp.set_remote(Time::ZERO, &plan);
         rtp
     }
@@ -235,7 +238,7 @@ mod tests {
     fn hold_sends_nothing_and_forgets_nobody() {
         let mut rtp = leg(Latching::SameIp);
         rtp.hear(Time::ZERO, at("10.0.0.1:5000"));
-        let hold = RtpPlan { rtp: None, rtcp: None, mux: false, keys: None, keep_keys: false };
+        let hold = RtpPlan { rtp: None, rtcp: None, mux: false, keys: KeyPlan::Keep };
         rtp.set_remote(Time::ZERO, &hold);
         assert_eq!(rtp.destination(), None);
         assert_eq!(rtp.hear(Time::ZERO, at("10.0.0.1:5000")), SourceVerdict::Heard);

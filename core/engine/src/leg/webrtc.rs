@@ -3,7 +3,6 @@
 use bifrons_rtc::ice;
 
 use crate::handshake::Start;
-use crate::media::DtlsRole;
 
 /// ICE agent and where DTLS stands.
 pub(crate) struct WebRtcTransport {
@@ -11,7 +10,7 @@ pub(crate) struct WebRtcTransport {
     pub dtls: DtlsPhase,
     /// What the handshake thread needs; goes there when the first pair is selected.
     pub start: Option<Box<Start>>,
-    /// DTLS datagrams on their way to the handshake thread.
+    /// Addresses that it has in the flow table.
     pub flows: Vec<(u8, std::net::SocketAddr)>,
 }
 
@@ -31,9 +30,9 @@ pub(crate) enum DtlsPhase {
 
 /// What [`crate::media::WebRtcRemote`] becomes once it is checked.
 pub(crate) struct RemotePlan {
-    pub credentials: ice::RemoteCredentials,
+    /// `None`: they have not changed.
+    pub credentials: Option<ice::RemoteCredentials>,
     pub ice_lite: bool,
-    pub role: DtlsRole,
     pub candidates: Vec<ice::RemoteCandidate>,
     pub end_of_candidates: bool,
     /// A DTLS session to start: the first one, or one with another fingerprint.

@@ -7,7 +7,7 @@ use crate::counter::{Drop, Work};
 use crate::driver::Driver;
 use crate::handshake::ToHandshake;
 use crate::id::LegId;
-use crate::leg::{Crypto, DtlsPhase, Leg, RemotePlan, RtpPlan, Stream, Transport};
+use crate::leg::{Crypto, DtlsPhase, KeyPlan, Leg, RemotePlan, RtpPlan, Stream, Transport};
 use crate::media::StreamRef;
 use crate::message::{Command, Garbage, Report, SocketTag};
 use crate::random::Replay;
@@ -34,7 +34,7 @@ impl<D: Driver> Worker<D> {
             Command::Candidate { leg, candidate } => self.with_agent(now, leg, |worker, leg| {
                 let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
                 if webrtc.agent.add_remote_candidate(candidate).is_err() {
-                    worker.drop(Drop::CandidateRefused);
+                    worker.count(Drop::CandidateRefused);
                 }
             }),
             Command::EndOfCandidates { leg } => self.with_agent(now, leg, |_, leg| {
@@ -52,7 +52,7 @@ impl<D: Driver> Worker<D> {
             Command::Streams { leg, streams } => self.set_streams(now, leg, streams),
             Command::Route { source, route } => {
                 let Some(stream) = self.stream_mut(source) else {
-                    self.counters.drop(Drop::StaleCommand);
+                    self.counters.count(Drop::StaleCommand);
                     if let Some(route) = route {
                         self.free(Garbage::Route(route));
                     }
@@ -86,7 +86,7 @@ impl<D: Driver> Worker<D> {
                     stream.input.cap.set(bitrate_bps);
                     self.rearm(source.leg.slot(), now);
                 } else {
-                    self.counters.drop(Drop::StaleCommand);
+                    self.counters.count(Drop::StaleCommand);
                 }
             }
             Command::Keyframe { source } => self.request_keyframe(now, source),
@@ -113,7 +113,7 @@ impl<D: Driver> Worker<D> {
         if let Err(leg) = self.legs.insert(leg) {
             // The control side gives a slot out only after it came back, so this cannot be.
             self.free(Garbage::Leg(leg));
-            return self.counters.drop(Drop::StaleCommand);
+            return self.counters.count(Drop::StaleCommand);
         }
         self.rearm(id.slot(), now);
     }
@@ -122,11 +122,13 @@ impl<D: Driver> Worker<D> {
         if let Some(leg) = self.legs.get_mut(id)
             && let Transport::WebRtc(webrtc) = &mut leg.transport
         {
-            webrtc.agent.set_remote_lite(plan.ice_lite);
-            webrtc.agent.set_remote_credentials(plan.credentials.clone());
+            if let Some(credentials) = plan.credentials.take() {
+                webrtc.agent.set_remote_lite(plan.ice_lite);
+                webrtc.agent.set_remote_credentials(credentials);
+            }
             for candidate in plan.candidates.drain(..) {
                 if webrtc.agent.add_remote_candidate(candidate).is_err() {
-                    self.counters.drop(Drop::CandidateRefused);
+                    self.counters.count(Drop::CandidateRefused);
                 }
             }
             if plan.end_of_candidates {
@@ -139,7 +141,7 @@ impl<D: Driver> Worker<D> {
             self.start_dtls(id);
             self.after_ice(now, id);
         } else {
-            self.counters.drop(Drop::StaleCommand);
+            self.counters.count(Drop::StaleCommand);
         }
         self.free(Garbage::Remote(plan));
     }
@@ -147,7 +149,7 @@ impl<D: Driver> Worker<D> {
     fn with_agent(&mut self, now: Time, id: LegId, work: impl FnOnce(&crate::counter::Counters, &mut Leg)) {
         match self.legs.get_mut(id) {
             Some(leg) => work(&self.counters, leg),
-            None => return self.counters.drop(Drop::StaleCommand),
+            None => return self.counters.count(Drop::StaleCommand),
         }
         self.after_ice(now, id);
     }
@@ -157,24 +159,35 @@ impl<D: Driver> Worker<D> {
             && let Transport::Rtp(rtp) = &mut leg.transport
         {
             rtp.set_remote(now, &plan);
-            if !plan.keep_keys {
-                leg.crypto = match (plan.keys.take(), std::mem::replace(&mut leg.crypto, Crypto::Plain)) {
-                    (Some(keys), Crypto::Srtp(old)) => {
-                        plan.keys = Some(old);
-                        Crypto::Srtp(keys)
+            match &mut plan.keys {
+                KeyPlan::Keep => {}
+                KeyPlan::Plain(old) => {
+                    if let Crypto::Srtp(keys) = std::mem::replace(&mut leg.crypto, Crypto::Plain) {
+                        *old = Some(keys);
                     }
-                    (Some(keys), _) => Crypto::Srtp(keys),
-                    (None, Crypto::Srtp(old)) => {
-                        plan.keys = Some(old);
-                        Crypto::Plain
+                }
+                KeyPlan::New { keys, same_inbound, same_outbound } => match &mut leg.crypto {
+                    Crypto::Srtp(old) => {
+                        if *same_inbound {
+                            std::mem::swap(&mut old.inbound, &mut keys.inbound);
+                        }
+                        if *same_outbound {
+                            std::mem::swap(&mut old.outbound, &mut keys.outbound);
+                        }
+                        std::mem::swap(old, keys);
                     }
-                    (None, _) => Crypto::Plain,
-                };
+                    _ => {
+                        let plan = std::mem::replace(&mut plan.keys, KeyPlan::Plain(None));
+                        if let KeyPlan::New { keys, .. } = plan {
+                            leg.crypto = Crypto::Srtp(keys);
+                        }
+                    }
+                },
             }
             leg.report_at = leg.report_at.min(now + super::report::REPORT_FIRST);
             self.rearm(id.slot(), now);
         } else {
-            self.counters.drop(Drop::StaleCommand);
+            self.counters.count(Drop::StaleCommand);
         }
         self.free(Garbage::Rtp(plan));
     }
@@ -183,7 +196,7 @@ impl<D: Driver> Worker<D> {
         let old = match self.legs.get_mut(id) {
             Some(leg) => leg.set_streams(streams),
             None => {
-                self.counters.drop(Drop::StaleCommand);
+                self.counters.count(Drop::StaleCommand);
                 streams
             }
         };
@@ -218,7 +231,7 @@ impl<D: Driver> Worker<D> {
         let found = routes.into_iter().flatten().flat_map(|route| &mut route.outputs);
         match found.into_iter().find(|output| output.to == to) {
             Some(output) => output.open = open,
-            None => self.counters.drop(Drop::StaleCommand),
+            None => self.counters.count(Drop::StaleCommand),
         }
     }
 
@@ -226,7 +239,7 @@ impl<D: Driver> Worker<D> {
     fn close(&mut self, now: Time, id: LegId) {
         self.send_bye(id);
         let Some(leg) = self.legs.get_mut(id) else {
-            return self.counters.drop(Drop::StaleCommand);
+            return self.counters.count(Drop::StaleCommand);
         };
         leg.up = false;
         if let Transport::WebRtc(webrtc) = &mut leg.transport

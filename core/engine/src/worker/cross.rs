@@ -40,7 +40,7 @@ impl<D: Driver> Worker<D> {
     fn replicate(&mut self, now: Time, source: StreamRef, ssrc: u32, index: u64, bytes: &[u8]) {
         // The replica steps out of its table, as a route does out of its leg.
         let Some(replica) = self.replicas.get_mut(&source) else {
-            return self.counters.drop(Drop::ReplicaGone);
+            return self.counters.count(Drop::ReplicaGone);
         };
         if let Some(history) = &mut replica.history {
             history.store(&mut self.slab, index, bytes);
@@ -54,7 +54,7 @@ impl<D: Driver> Worker<D> {
                 let packet = Placed { mline: source.mline, start: HEADROOM, len: bytes.len(), ssrc, index };
                 self.forward_to(now, source, &mut outputs, buffer, &packet);
             }
-            None => self.counters.drop(Drop::NoBuffer),
+            None => self.counters.count(Drop::NoBuffer),
         }
         if let Some(replica) = self.replicas.get_mut(&source) {
             replica.route.outputs = outputs;
@@ -90,9 +90,9 @@ impl<D: Driver> Worker<D> {
         match self.cross.to.get_mut(usize::from(worker)) {
             Some(Some(ring)) => match ring.push(message) {
                 Ok(()) => self.note_cross(worker),
-                Err(_) => self.counters.drop(Drop::ReplicaFull),
+                Err(_) => self.counters.count(Drop::ReplicaFull),
             },
-            _ => self.counters.drop(Drop::ReplicaGone),
+            _ => self.counters.count(Drop::ReplicaGone),
         }
     }
 }

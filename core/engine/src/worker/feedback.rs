@@ -25,7 +25,7 @@ impl<D: Driver> Worker<D> {
         let mut copy = [0u8; COMPOUND_BYTES_MAX];
         let bytes = self.driver.bytes(&received.buffer).get(received.start..received.start + len);
         let (Some(bytes), Some(copy)) = (bytes, copy.get_mut(..len)) else {
-            return self.counters.drop(Drop::RtcpMalformed);
+            return self.counters.count(Drop::RtcpMalformed);
         };
         copy.copy_from_slice(bytes);
         for packet in Compound::new(copy) {
@@ -52,7 +52,7 @@ impl<D: Driver> Worker<D> {
                     }
                 }
                 Ok(_) => {}
-                Err(_) => self.counters.drop(Drop::RtcpMalformed),
+                Err(_) => self.counters.count(Drop::RtcpMalformed),
             }
         }
     }
@@ -60,11 +60,8 @@ impl<D: Driver> Worker<D> {
     fn take_sender_report(&mut self, now: Time, id: LegId, report: &SenderReport<'_>) {
         let local = self.ntp(now);
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let Some((mline, stream)) = leg
-            .streams
-            .iter_mut()
-            .enumerate()
-            .find(|(_, stream)| stream.input.ssrc == Some(report.ssrc))
+        let Some((mline, stream)) =
+            leg.streams.iter_mut().enumerate().find(|(_, stream)| stream.input.ssrc == Some(report.ssrc))
         else {
             return;
         };
@@ -111,7 +108,7 @@ impl<D: Driver> Worker<D> {
         let feed = self.legs.get(id).and_then(|leg| sending(leg, ssrc)).and_then(|(_, out)| out.output.feed);
         match feed {
             Some(source) => self.request_keyframe(now, source),
-            None => self.counters.drop(Drop::FeedbackNowhere),
+            None => self.counters.count(Drop::FeedbackNowhere),
         }
     }
 
@@ -121,12 +118,12 @@ impl<D: Driver> Worker<D> {
             return self.send_cross(source.leg.worker(), Cross::Keyframe { source });
         }
         let Some(stream) = self.stream_mut(source) else {
-            return self.counters.drop(Drop::FeedbackNowhere);
+            return self.counters.count(Drop::FeedbackNowhere);
         };
         if stream.input.keyframes.request(now) {
             self.send_keyframe_request(source);
         } else {
-            self.counters.drop(Drop::KeyframeThrottled);
+            self.counters.count(Drop::KeyframeThrottled);
             self.rearm(source.leg.slot(), now);
         }
     }
@@ -134,7 +131,7 @@ impl<D: Driver> Worker<D> {
     /// Answers from the history of the source.
     fn take_nack(&mut self, now: Time, id: LegId, nack: &Nack<'_>) {
         let Some((mline, stream)) = self.legs.get(id).and_then(|leg| sending(leg, nack.media_ssrc)) else {
-            return self.counters.drop(Drop::FeedbackNowhere);
+            return self.counters.count(Drop::FeedbackNowhere);
         };
         stream.shared.add(Word::NacksReceived, 1);
         let to = StreamRef { leg: id, mline };
@@ -179,7 +176,8 @@ impl<D: Driver> Worker<D> {
             let leg = legs.get_mut(to.leg).ok_or(Drop::OutputGone)?;
             let path = leg.rtp_path(locals).ok_or(Drop::NoDestination)?;
             let bytes = driver.bytes(&buffer);
-            let payload_type = Packet::at(bytes, range.clone()).map_err(|_| Drop::RtpMalformed)?.header().payload_type;
+            let payload_type =
+                Packet::at(bytes, range.clone()).map_err(|_| Drop::RtpMalformed)?.header().payload_type;
             let payload_type = output.payload_type(payload_type).ok_or(Drop::PayloadType)?;
             range = write_header(now, leg, &output, payload_type, bytes, range.clone())?;
             let protected = matches!(leg.crypto, Crypto::Srtp(_));
@@ -194,7 +192,8 @@ impl<D: Driver> Worker<D> {
                 (Some(ssrc), Some(rtx)) => {
                     let sequence = stream.output.rtx_sequence;
                     stream.output.rtx_sequence = sequence.wrapping_add(1);
-                    range = rtx_wrap(bytes, range.clone(), rtx, ssrc, sequence).map_err(|_| Drop::NoHeadroom)?;
+                    range =
+                        rtx_wrap(bytes, range.clone(), rtx, ssrc, sequence).map_err(|_| Drop::NoHeadroom)?;
                 }
                 // One SRTP index is never protected twice (architecture, SRTP).
                 _ if protected => return Err(Drop::NackMiss),

@@ -26,17 +26,19 @@ struct Plan {
 impl<D: Driver> Worker<D> {
     /// Sends a packet to all outputs of its stream: copies to all but the last, the last in place.
     pub(super) fn forward(&mut self, now: Time, source: StreamRef, buffer: Buffer, packet: Placed) {
-        let stream = self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
+        let stream =
+            self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
         // The route steps out of its leg, so that the leg can be an output too (an echo).
         let Some(mut route) = stream.and_then(|stream| stream.route.take()) else {
-            self.counters.drop(Drop::NoRoute);
+            self.counters.count(Drop::NoRoute);
             return self.driver.release(buffer);
         };
         for worker in &route.workers {
             self.send_across(*worker, source, &buffer, &packet);
         }
         self.forward_to(now, source, &mut route.outputs, buffer, &packet);
-        let stream = self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
+        let stream =
+            self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
         if let Some(stream) = stream {
             stream.route = Some(route);
         }
@@ -60,17 +62,13 @@ impl<D: Driver> Worker<D> {
             let plan = match plan(now, source, output, legs, locals, bytes, packet) {
                 Ok(plan) => plan,
                 Err(why) => {
-                    counters.drop(why);
+                    counters.count(why);
                     continue;
                 }
             };
-            let target = if number + 1 == count {
-                original.take()
-            } else {
-                copy(driver, from, packet)
-            };
+            let target = if number + 1 == count { original.take() } else { copy(driver, from, packet) };
             let Some(target) = target else {
-                counters.drop(Drop::NoBuffer);
+                counters.count(Drop::NoBuffer);
                 continue;
             };
             let Some(leg) = legs.get_mut(output.to.leg) else {
@@ -83,7 +81,7 @@ impl<D: Driver> Worker<D> {
                     counters.add(Work::Forwarded, 1);
                 }
                 Err(why) => {
-                    counters.drop(why);
+                    counters.count(why);
                     driver.release(target);
                 }
             }
@@ -97,10 +95,10 @@ impl<D: Driver> Worker<D> {
     fn send_across(&mut self, worker: u8, source: StreamRef, buffer: &Buffer, packet: &Placed) {
         let bytes = self.driver.bytes(buffer).get(packet.start..packet.start + packet.len);
         let (Some(bytes), Some(Some(ring))) = (bytes, self.cross.to.get_mut(usize::from(worker))) else {
-            return self.counters.drop(Drop::ReplicaGone);
+            return self.counters.count(Drop::ReplicaGone);
         };
         let mut slot = [0; CROSS_BYTES];
-        let Some(room) = slot.get_mut(..bytes.len()) else { return self.counters.drop(Drop::ReplicaFull) };
+        let Some(room) = slot.get_mut(..bytes.len()) else { return self.counters.count(Drop::ReplicaFull) };
         room.copy_from_slice(bytes);
         let message = Cross::Packet {
             source,
@@ -114,7 +112,7 @@ impl<D: Driver> Worker<D> {
                 self.counters.add(Work::Replicated, 1);
                 self.note_cross(worker);
             }
-            Err(_) => self.counters.drop(Drop::ReplicaFull),
+            Err(_) => self.counters.count(Drop::ReplicaFull),
         }
     }
 }
@@ -129,9 +127,11 @@ fn plan(
     bytes: &[u8],
     packet: &Placed,
 ) -> Result<Plan, Drop> {
-    let packet_view = Packet::at(bytes, packet.start..packet.start + packet.len).map_err(|_| Drop::RtpMalformed)?;
+    let packet_view =
+        Packet::at(bytes, packet.start..packet.start + packet.len).map_err(|_| Drop::RtpMalformed)?;
     let header = packet_view.header();
-    let leg = legs.get_mut(output.to.leg).filter(|leg| leg.up && leg.closing.is_none()).ok_or(Drop::OutputGone)?;
+    let leg =
+        legs.get_mut(output.to.leg).filter(|leg| leg.up && leg.closing.is_none()).ok_or(Drop::OutputGone)?;
     let path = leg.rtp_path(locals);
     let stream = leg.streams.get_mut(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
     if !output.open || !stream.send {
@@ -167,7 +167,8 @@ fn write(
     packet: &Placed,
 ) -> Result<(usize, usize), Drop> {
     let mline = usize::from(output.to.mline);
-    let range = write_header(now, leg, output, plan.payload_type, bytes, packet.start..packet.start + packet.len)?;
+    let range =
+        write_header(now, leg, output, plan.payload_type, bytes, packet.start..packet.start + packet.len)?;
     let stream = leg.streams.get_mut(mline).ok_or(Drop::OutputGone)?;
     let view = bytes.get_mut(range.clone()).ok_or(Drop::NoHeadroom)?;
     let mut view = Packet::parse(view).map_err(|_| Drop::RtpMalformed)?;
@@ -195,11 +196,8 @@ pub(super) fn write_header(
     let send_time = AbsSendTime::from_nanos(now.as_nanos()).to_bytes();
     let mut set: [(u8, &[u8]); 3] = [(0, &[]); 3];
     let mut used = 0;
-    let own: [(u8, &[u8]); 3] = [
-        (ids.mid, stream.mid()),
-        (ids.transport_cc, &transport_sequence),
-        (ids.abs_send_time, &send_time),
-    ];
+    let own: [(u8, &[u8]); 3] =
+        [(ids.mid, stream.mid()), (ids.transport_cc, &transport_sequence), (ids.abs_send_time, &send_time)];
     for (id, value) in own {
         if id != 0
             && !value.is_empty()
@@ -210,8 +208,7 @@ pub(super) fn write_header(
         }
     }
     let set = set.get(..used).unwrap_or_default();
-    let range =
-        edit_extensions(bytes, range, &output.extensions, set).map_err(|_| Drop::NoHeadroom)?;
+    let range = edit_extensions(bytes, range, &output.extensions, set).map_err(|_| Drop::NoHeadroom)?;
     if ids.transport_cc != 0 {
         leg.transport_sequence = leg.transport_sequence.wrapping_add(1);
     }
@@ -243,6 +240,6 @@ const _: () = assert!(CROSS_BYTES + HEADROOM <= BUFFER_BYTES);
 /// Counts; keeps the signature of helpers short.
 pub(super) fn count(counters: &Counters, result: Result<(), Drop>) {
     if let Err(why) = result {
-        counters.drop(why);
+        counters.count(why);
     }
 }

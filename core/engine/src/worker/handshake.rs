@@ -15,7 +15,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn receive_dtls(&mut self, slot: u32, local: u8, received: Received) {
         let why = self.carry_dtls(slot, local, &received).err();
         if let Some(why) = why {
-            self.counters.drop(why);
+            self.counters.count(why);
         }
         self.driver.release(received.buffer);
     }
@@ -56,7 +56,7 @@ impl<D: Driver> Worker<D> {
             Err(rtrb::PushError::Full(ToHandshake::Start(start))) => {
                 // The leg's timer tries again.
                 webrtc.start = Some(start);
-                self.counters.drop(Drop::DtlsQueueFull);
+                self.counters.count(Drop::DtlsQueueFull);
             }
             Err(_) => {}
         }
@@ -82,7 +82,7 @@ impl<D: Driver> Worker<D> {
         let path = self.legs.get(id).and_then(|leg| leg.rtp_path(&self.locals));
         match path {
             Some((socket, remote)) => self.send_copy(socket, remote, datagram),
-            None => self.counters.drop(Drop::NoDestination),
+            None => self.counters.count(Drop::NoDestination),
         }
     }
 
@@ -145,12 +145,12 @@ pub(super) fn send_copy<D: Driver>(
     datagram: &[u8],
 ) {
     let start = crate::driver::HEADROOM;
-    let Some(buffer) = driver.allocate() else { return counters.drop(Drop::NoBuffer) };
+    let Some(buffer) = driver.allocate() else { return counters.count(Drop::NoBuffer) };
     match driver.bytes(&buffer).get_mut(start..start + datagram.len()) {
         Some(room) => room.copy_from_slice(datagram),
         None => {
             driver.release(buffer);
-            return counters.drop(Drop::NoHeadroom);
+            return counters.count(Drop::NoHeadroom);
         }
     }
     driver.send(socket, remote, buffer, start, datagram.len());

@@ -25,7 +25,7 @@ impl<D: Driver> Sink for IceSink<'_, D> {
     fn send(&mut self, socket: u8, destination: SocketAddr, datagram: &[u8]) {
         match self.locals.get(usize::from(socket)) {
             Some(socket) => send_copy(self.driver, self.counters, *socket, destination, datagram),
-            None => self.counters.drop(Drop::NoDestination),
+            None => self.counters.count(Drop::NoDestination),
         }
     }
 }
@@ -39,7 +39,7 @@ impl<D: Driver> Worker<D> {
     /// STUN on a shared socket. It is never looked up by address.
     pub(super) fn receive_stun(&mut self, now: Time, local: u8, received: Received) {
         if let Err(why) = self.stun(now, local, &received) {
-            self.counters.drop(why);
+            self.counters.count(why);
         }
         self.driver.release(received.buffer);
     }
@@ -61,8 +61,7 @@ impl<D: Driver> Worker<D> {
         }
         self.current = Some(id);
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return Err(Drop::StunNoLeg) };
-        let mut sink =
-            IceSink { driver: &mut self.driver, locals: &self.locals, counters: &self.counters };
+        let mut sink = IceSink { driver: &mut self.driver, locals: &self.locals, counters: &self.counters };
         let outcome = webrtc.agent.handle_stun(now, local, received.source, &message, &mut sink);
         self.counters.add(Work::Stun, 1);
         if outcome == Outcome::Dropped {
@@ -108,12 +107,12 @@ impl<D: Driver> Worker<D> {
         if let Err(owner) = self.flows.insert(socket, remote, slot) {
             let owner_lives = owner.and_then(|owner| self.legs.at(owner)).is_some_and(|leg| !leg.ended);
             let Some(owner) = owner.filter(|_| !owner_lives) else {
-                self.counters.drop(Drop::AddressTaken);
+                self.counters.count(Drop::AddressTaken);
                 return;
             };
             self.flows.remove(socket, remote, owner);
             if self.flows.insert(socket, remote, slot).is_err() {
-                self.counters.drop(Drop::AddressTaken);
+                self.counters.count(Drop::AddressTaken);
                 return;
             }
         }

@@ -37,7 +37,10 @@ use crate::media::StreamRef;
 use crate::message::{Command, Cross, Replica, Report, SocketTag};
 use crate::random::EngineRandom;
 use crate::signal::Signal;
+
 use crate::timer::Wheel;
+
+pub(crate) use ice::ice_token;
 
 /// Packets that are processed before timers get their turn.
 const BATCH: usize = 256;
@@ -251,7 +254,7 @@ impl<D: Driver> Worker<D> {
 
     /// Ends the leg that was worked on.
     fn after_panic(&mut self, now: Time) {
-        self.counters.drop(Drop::Panic);
+        self.counters.count(Drop::Panic);
         if let Some(leg) = self.current.take() {
             self.end_leg(leg, crate::media::LegEnd::WorkerLost);
         }

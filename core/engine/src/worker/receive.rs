@@ -10,7 +10,9 @@ use super::{HELD_LEG_MAX, HELD_MAX, Held, Worker};
 use crate::counter::{Drop, Work};
 use crate::driver::{Driver, Received};
 use crate::id::LegId;
-use crate::leg::{Crypto, DTMF_PENDING_MAX, DtlsPhase, PayloadKind, SSRCS_MAX, SourceVerdict, SsrcUse, Transport, Word};
+use crate::leg::{
+    Crypto, DTMF_PENDING_MAX, DtlsPhase, PayloadKind, SSRCS_MAX, SourceVerdict, SsrcUse, Transport, Word,
+};
 use crate::media::StreamRef;
 use crate::message::SocketTag;
 
@@ -66,7 +68,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn drop_packet(&mut self, received: Received, why: Drop) {
-        self.counters.drop(why);
+        self.counters.count(why);
         self.driver.release(received.buffer);
     }
 
@@ -247,7 +249,7 @@ impl<D: Driver> Worker<D> {
                     *place = (mline, event, u16::try_from(duration).unwrap_or(u16::MAX));
                     pending.dtmf_len += 1;
                 }
-                None => counters.drop(Drop::DtmfFull),
+                None => counters.count(Drop::DtmfFull),
             }
             debug_assert!(pending.dtmf_len <= DTMF_PENDING_MAX);
         });

@@ -209,7 +209,7 @@ impl<D: Driver> Worker<D> {
     /// Protects a compound and sends it.
     fn send_rtcp(&mut self, id: LegId, compound: &[u8], len: usize) {
         if let Err(why) = self.try_send_rtcp(id, compound.get(..len).unwrap_or_default()) {
-            self.counters.drop(why);
+            self.counters.count(why);
         }
     }
 

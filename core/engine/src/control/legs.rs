@@ -1,0 +1,136 @@
+//! Slots and what the control side remembers of each leg.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bifrons_rtc::dtls::Fingerprint;
+
+use super::{BoundSocket, Engine};
+use crate::id::LegId;
+use crate::leg::StreamShared;
+use crate::media::{MediaError, Output, StreamConfig, StreamRef};
+
+/// One slot of a worker.
+#[derive(Default)]
+pub(super) struct Entry {
+    /// Rises each time the slot is given out; 0 before the first time.
+    pub generation: u32,
+    pub state: SlotState,
+    pub kind: LegKind,
+    pub streams: Vec<StreamConfig>,
+    pub shared: Vec<Arc<StreamShared>>,
+    /// Outputs by m-line.
+    pub routes: BTreeMap<u8, Vec<Output>>,
+    /// Sources that have this leg as an output.
+    pub sources: BTreeSet<StreamRef>,
+}
+
+/// Who has a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SlotState {
+    /// Nobody.
+    #[default]
+    Free,
+    /// A leg.
+    Open,
+    /// A leg that the control side has closed and the worker has not let go of.
+    Closing,
+    /// A leg that the worker has lost and the control side has not closed.
+    Lost,
+}
+
+/// What differs by the leg's kind.
+#[derive(Default)]
+pub(super) enum LegKind {
+    #[default]
+    None,
+    WebRtc {
+        /// Ufrag and password of the peer.
+        credentials: Option<(String, String)>,
+        fingerprint: Option<Fingerprint>,
+    },
+    Rtp {
+        mux: bool,
+        /// Keys in use: suite, ours, the peer's.
+        keys: Option<(String, Vec<u8>, Vec<u8>)>,
+        /// All keys that we ever protected with on this leg: none is used twice.
+        used: Vec<Vec<u8>>,
+    },
+}
+
+impl<S: BoundSocket> Engine<S> {
+    /// The entry of a leg that is open.
+    pub(super) fn entry(&self, leg: LegId) -> Option<&Entry> {
+        let worker = self.workers.get(usize::from(leg.worker()))?;
+        let entry = worker.entries.get(leg.slot() as usize)?;
+        let open = matches!(entry.state, SlotState::Open | SlotState::Lost);
+        (entry.generation == leg.generation() && open).then_some(entry)
+    }
+
+    /// The entry of a leg that is open.
+    pub(super) fn entry_mut(&mut self, leg: LegId) -> Result<&mut Entry, MediaError> {
+        let worker = self.workers.get_mut(usize::from(leg.worker())).ok_or(MediaError::NoSuchLeg)?;
+        let entry = worker.entries.get_mut(leg.slot() as usize).ok_or(MediaError::NoSuchLeg)?;
+        let open = matches!(entry.state, SlotState::Open | SlotState::Lost);
+        if entry.generation == leg.generation() && open { Ok(entry) } else { Err(MediaError::NoSuchLeg) }
+    }
+
+    /// The worker for a new leg: its peer's, else the one with the fewest legs.
+    pub(super) fn choose_worker(&self, near: Option<LegId>) -> Result<u8, MediaError> {
+        if let Some(near) = near.filter(|near| self.entry(*near).is_some()) {
+            return Ok(near.worker());
+        }
+        let fewest = self.workers.iter().enumerate().min_by_key(|(_, worker)| worker.open);
+        fewest.map(|(index, _)| index as u8).ok_or(MediaError::Full("workers"))
+    }
+
+    /// Takes a slot of a worker.
+    pub(super) fn take_slot(&mut self, worker: u8, kind: LegKind) -> Result<LegId, MediaError> {
+        let handle = self.workers.get_mut(usize::from(worker)).ok_or(MediaError::NoSuchLeg)?;
+        let slot = handle.free.pop_front().ok_or(MediaError::Full("the worker's leg table"))?;
+        let entry = handle.entries.get_mut(slot as usize).ok_or(MediaError::NoSuchLeg)?;
+        // 0 is never given out; the low 12 bits are part of the ICE ids.
+        let generation = entry.generation.wrapping_add(1).max(1);
+        *entry = Entry { generation, state: SlotState::Open, kind, ..Entry::default() };
+        handle.open += 1;
+        Ok(LegId::new(worker, slot, generation))
+    }
+
+    /// The worker has let go of a leg.
+    pub(super) fn slot_free(&mut self, worker: u8, leg: LegId) {
+        let Some(handle) = self.workers.get_mut(usize::from(worker)) else { return };
+        let Some(entry) = handle.entries.get_mut(leg.slot() as usize) else { return };
+        if entry.generation != leg.generation() {
+            return;
+        }
+        match entry.state {
+            SlotState::Closing => {
+                entry.state = SlotState::Free;
+                handle.free.push_back(leg.slot());
+            }
+            SlotState::Open => entry.state = SlotState::Lost,
+            SlotState::Free | SlotState::Lost => {}
+        }
+    }
+
+    /// Counts a leg as closed; gives its last entry, if it was open.
+    pub(super) fn close_slot(
+        &mut self,
+        leg: LegId,
+    ) -> Option<(BTreeSet<StreamRef>, BTreeMap<u8, Vec<Output>>, bool)> {
+        let entry = self.entry_mut(leg).ok()?;
+        let lost = entry.state == SlotState::Lost;
+        entry.state = if lost { SlotState::Free } else { SlotState::Closing };
+        let sources = std::mem::take(&mut entry.sources);
+        let routes = std::mem::take(&mut entry.routes);
+        entry.kind = LegKind::None;
+        entry.streams = Vec::new();
+        entry.shared = Vec::new();
+        let handle = self.workers.get_mut(usize::from(leg.worker()))?;
+        handle.open -= 1;
+        if lost {
+            handle.free.push_back(leg.slot());
+        }
+        Some((sources, routes, lost))
+    }
+}
