@@ -23,6 +23,8 @@ mod context;
 mod datagrams;
 mod event;
 mod fingerprint;
+#[cfg(test)]
+mod openssl_command;
 mod session;
 mod tail;
 #[cfg(test)]

@@ -1,9 +1,6 @@
-//! Handshakes over a simulated network in simulated time, and with OpenSSL's own client.
+//! Handshakes over a simulated network in simulated time.
 
-use std::io::{BufRead, BufReader};
-use std::net::UdpSocket;
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::Duration;
 
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
@@ -13,7 +10,6 @@ use super::datagrams::Datagrams;
 use super::*;
 use crate::Time;
 use crate::srtp::{Backend, Inbound, MasterKey, Outbound, Profile};
-use std::time::Duration;
 
 const DELAY: Duration = Duration::from_millis(20);
 
@@ -533,88 +529,4 @@ fn close_notify_through_a_tail() {
         let (mut ours, mut peer) = (ours.into_tail().unwrap(), peer.into_tail().unwrap());
         assert_eq!(peer.handle_datagram(&ours.close().unwrap()), Some(TailEvent::Closed));
     }
-}
-
-/// Debian's `openssl s_client` over loopback: another OpenSSL, real time, and the exporter's
-/// output in its own words.
-#[test]
-fn openssl_s_client() {
-    let Ok(version) = Command::new("openssl").arg("version").output() else {
-        println!("skipped: no openssl command");
-        return;
-    };
-    println!("peer: {}", String::from_utf8_lossy(&version.stdout));
-    let dir = std::env::temp_dir().join(format!("bifrons-s-client-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let (ours, theirs) = (Certificate::generate().unwrap(), Certificate::generate().unwrap());
-    let (cert, key) = theirs.to_pem().unwrap();
-    let (cert_path, key_path) = (dir.join("cert.pem"), dir.join("key.pem"));
-    std::fs::write(&cert_path, cert).unwrap();
-    std::fs::write(&key_path, key).unwrap();
-
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let mut child = Command::new("openssl")
-        .args(["s_client", "-dtls1_2", "-connect", &socket.local_addr().unwrap().to_string()])
-        .args(["-use_srtp", "SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM"])
-        .args(["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", "56"])
-        .arg("-cert")
-        .arg(&cert_path)
-        .arg("-key")
-        .arg(&key_path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let stdout = BufReader::new(child.stdout.take().unwrap());
-    let reader = std::thread::spawn(move || {
-        stdout
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.trim().strip_prefix("Keying material: ").map(str::to_owned))
-    });
-
-    let start = Instant::now();
-    let now = || Time::ZERO + start.elapsed();
-    let mut session = Session::new(&context(&ours), Role::Server, now(), &of(&theirs)).unwrap();
-    let mut buf = [0; 2048];
-    let event = loop {
-        if let Ok((len, from)) = socket.recv_from(&mut buf) {
-            session.handle_datagram(now(), &buf[..len]);
-            while let Some(datagram) = session.poll_transmit() {
-                socket.send_to(&datagram, from).unwrap();
-            }
-            socket.connect(from).unwrap();
-        }
-        session.on_timeout(now());
-        while let Some(datagram) = session.poll_transmit() {
-            socket.send(&datagram).unwrap();
-        }
-        if let Some(event) = session.poll_event() {
-            break event;
-        }
-    };
-    let keys = keys(event);
-    assert_eq!(keys.profile, Profile::AeadAes128Gcm, "the server's order");
-    let theirs = reader.join().unwrap().expect("keying material");
-    // Client key, server key, client salt, server salt.
-    let (local, remote) = (keys.local.expose(), keys.remote.expose());
-    let ours: String = [&remote[..16], &local[..16], &remote[16..], &local[16..]]
-        .concat()
-        .iter()
-        .map(|b| format!("{b:02X}"))
-        .collect();
-    assert_eq!(ours, theirs);
-
-    // Its end of input is the end of the call: close_notify, understood by a tail.
-    let mut tail = session.into_tail().unwrap();
-    drop(child.stdin.take());
-    let closed = (0..100).any(|_| {
-        socket.recv(&mut buf).is_ok_and(|len| tail.handle_datagram(&buf[..len]) == Some(TailEvent::Closed))
-    });
-    child.kill().ok();
-    child.wait().unwrap();
-    std::fs::remove_dir_all(&dir).unwrap();
-    assert!(closed);
 }
