@@ -59,7 +59,10 @@ pub enum FailReason {
     NoSrtpProfile,
     /// The peer sent a fatal alert with this description (RFC 5246 §7.2).
     Alert(u8),
-    /// Too many ClientHellos that could not be answered.
+    /// Until the handshake's time was over only ClientHellos came that could not be answered; the
+    /// last one for this reason.
+    HelloRefused(String),
+    /// Too many such ClientHellos.
     HelloFlood,
     /// Anything else, in OpenSSL's words.
     Protocol(String),
@@ -73,6 +76,7 @@ impl std::fmt::Display for FailReason {
             Self::NoPeerCertificate => f.write_str("DTLS peer has no certificate"),
             Self::NoSrtpProfile => f.write_str("DTLS peers have no SRTP profile in common"),
             Self::Alert(description) => write!(f, "DTLS peer sent fatal alert {description}"),
+            Self::HelloRefused(text) => write!(f, "DTLS peer's ClientHello is not acceptable: {text}"),
             Self::HelloFlood => f.write_str("DTLS peer sent too many ClientHellos without a usable offer"),
             Self::Protocol(text) => write!(f, "DTLS: {text}"),
         }

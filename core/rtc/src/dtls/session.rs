@@ -52,6 +52,8 @@ pub struct Session {
     events: VecDeque<Event>,
     application: VecDeque<Vec<u8>>,
     counters: DtlsCounters,
+    /// Why the last ClientHello was refused.
+    refusal: Option<FailReason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ impl Session {
             events: VecDeque::new(),
             application: VecDeque::new(),
             counters: DtlsCounters::default(),
+            refusal: None,
         };
         if role == Role::Client {
             session.advance(now);
@@ -177,7 +180,13 @@ impl Session {
             return;
         }
         if now >= self.deadline {
-            return self.fail(FailReason::Timeout);
+            let reason = match self.refusal.take() {
+                _ if self.stream.get_ref().handshake_was_sent => FailReason::Timeout,
+                None => FailReason::Timeout,
+                Some(FailReason::Protocol(text)) => FailReason::HelloRefused(text),
+                Some(other) => FailReason::HelloRefused(other.to_string()),
+            };
+            return self.fail(reason);
         }
         if self.retransmit_at.is_some_and(|at| at <= now) {
             self.counters.retransmissions += 1;
@@ -359,6 +368,7 @@ impl Session {
             if self.counters.hellos_refused > HELLOS_REFUSED_MAX {
                 return self.fail(FailReason::HelloFlood);
             }
+            self.refusal = Some(reason);
             match start(&self.context, self.role, &self.expected) {
                 Ok(stream) => self.stream = stream,
                 Err(error) => self.fail(reason_of(&error)),

@@ -366,6 +366,15 @@ fn a_hello_with_a_null_cipher_changes_nothing() {
     assert_eq!(keys(client).local, keys(server).remote);
     assert_eq!(sim.now, Time::ZERO + DELAY * 4, "no round trip more");
 
+    // Where nothing better comes, the reason is told in the end.
+    let mut sim = pair();
+    sim.server.handle_datagram(Time::ZERO, &hello);
+    sim.server.on_timeout(Time::from_millis(30_000));
+    match sim.server.poll_event() {
+        Some(Event::Failed(FailReason::HelloRefused(reason))) => assert_eq!(reason, "no shared cipher"),
+        other => panic!("{other:?}"),
+    }
+
     let mut sim = pair();
     for _ in 0..1_100 {
         sim.server.handle_datagram(Time::ZERO, &hello);
