@@ -323,7 +323,7 @@ impl Agent {
             if known.kind != Kind::PeerReflexive {
                 return Err(Ignored::Duplicate);
             }
-            // Learned before it was signalled (RFC 8838 §11.4): its proper priority is known now.
+            // Learned before it was signalled (RFC 8838): its proper priority is known now.
             *known = candidate;
             for pair in self.pairs.iter_mut().filter(|pair| pair.remote == candidate.address) {
                 pair.remote_priority = candidate.priority;
@@ -353,7 +353,7 @@ impl Agent {
         Ok(())
     }
 
-    /// The peer has no more candidates (RFC 8838 §14).
+    /// The peer has no more candidates (RFC 8838).
     pub fn end_of_candidates(&mut self) {
         self.no_more_candidates = true;
     }

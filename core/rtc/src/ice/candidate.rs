@@ -63,7 +63,7 @@ pub enum Transport {
 pub enum Address {
     /// An IP address.
     Ip(IpAddr),
-    /// A host name, in practice the `.local` name of a browser (RFC 8839 §5.1 leaves it to ignore).
+    /// A host name, in practice the mDNS name of a browser: read, never resolved.
     Name(String),
 }
 
@@ -86,8 +86,9 @@ pub struct Candidate {
     pub kind: Kind,
     /// `raddr` and `rport`, for diagnosis only.
     pub related: Option<(IpAddr, u16)>,
-    /// The `ufrag` extension of trickled candidates (RFC 8838 §4.1… as browsers write it): the
-    /// generation that the candidate belongs to.
+    /// The `ufrag` extension of trickled candidates (RFC 8838): the generation that the candidate
+    /// belongs to. Whoever signals compares it with the peer's present ufrag, so that a candidate of
+    /// before a restart is not added to the agent after it.
     pub ufrag: Option<String>,
 }
 

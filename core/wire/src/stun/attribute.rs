@@ -42,7 +42,7 @@ pub enum Attribute<'a> {
     IceControlling(u64),
     /// RFC 8489 §14.8.
     ErrorCode(ErrorCode<'a>),
-    /// RFC 8489 §14.9.
+    /// RFC 8489 §14.13.
     UnknownAttributes(UnknownKinds<'a>),
     /// RFC 8489 §14.14.
     Software(&'a [u8]),

@@ -123,7 +123,6 @@ fn several_addresses_of_both_families() {
     assert_eq!(world.peers[0].agent.pairs.len(), 3, "families are not mixed");
     world.connect();
     assert_agree(&world);
-    // RFC 8445 §6.1.2.3: 2^32 × min + …: the best of both sides is the second local of the first.
     assert!(world.peers[0].agent.pairs.is_empty(), "the others were forgotten");
 }
 
