@@ -103,6 +103,7 @@ function writeJcfg(dir, { httpPort, wsPort, options, kind }) {
       local_ip: '127.0.0.1',
       sdp_ip: '127.0.0.1',
       keepalive_interval: 0,
+      sips_certs_dir: options.sipCertsDir,
       rtp_port_range: '20000-24000',
       sip_timer_t1x64: options.sipTimerT1x64Ms ?? 32000,
     }),
@@ -115,7 +116,8 @@ function writeJcfg(dir, { httpPort, wsPort, options, kind }) {
 
 /**
  * Starts a server on free ports. Options: `sessionTimeoutS`, `reclaimTimeoutS`, `apiSecret`, `tokenAuth`,
- * `tokenAuthSecret`, `fullTrickle`, `rtpPortRange`, `sipTimerT1x64Ms`, `kind`.
+ * `tokenAuthSecret`, `fullTrickle`, `rtpPortRange`, `sipTimerT1x64Ms`,
+ * `sipCertsDir` (with agent.pem and cafile.pem: SIP over TLS on port 5061), `kind`.
  */
 export async function startServer(options = {}) {
   const kind = options.kind ?? serverKind;

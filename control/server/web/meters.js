@@ -13,13 +13,12 @@ const kinds = [
   { id: 'rtt', label: 'Round trip', text: (s) => `${number(s.rttMs, 1)} ms`, lines: (s) => [s.rttMs], least: 10 },
 ];
 
-/** Fills `place` with meters; `prefix` starts their test ids. */
+/** Fills `place` with meters, which show only while there is something to tell; `prefix` starts their test ids. */
 export class Meters {
   constructor(place, prefix) {
-    place.innerHTML = '';
+    this.place = place;
     const list = document.createElement('dl');
     list.className = 'meters';
-    list.style.margin = '0';
     this.codec = box(list, 'Codec', `${prefix}-codec`);
     const level = document.createElement('div');
     level.className = 'level';
@@ -38,16 +37,17 @@ export class Meters {
   }
 
   clear() {
+    this.place.hidden = true;
     this.codec.textContent = '–';
     this.level.style.transform = 'scaleX(0)';
     for (const meter of this.meters) {
       meter.history = [];
       meter.value.textContent = '–';
-      this.draw(meter);
     }
   }
 
   show(sample) {
+    this.place.hidden = false;
     this.codec.textContent = sample.codecs.join(' + ') || '–';
     this.level.style.transform = `scaleX(${Math.min(Math.sqrt(sample.level ?? 0), 1)})`;
     for (const meter of this.meters) {

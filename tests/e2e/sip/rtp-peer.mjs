@@ -51,10 +51,11 @@ export class RtpPeer {
     this.energy = 0; // sum of squared samples, full scale = 1
     this.events = []; // telephone events, one a press
     this.payloadTypes = new Set();
+    this.sources = new Map(); // by port: what came from there
     this.rtp.on('message', (packet, from) => {
       if (packet.length < 12 || packet[0] >> 6 !== 2) return;
-      this.from = from;
       this.packets += 1;
+      this.count(from.port, packet.readUInt16BE(2));
       const type = packet[1] & 0x7f;
       this.payloadTypes.add(type);
       const header = 12 + 4 * (packet[0] & 0x0f);
@@ -70,15 +71,32 @@ export class RtpPeer {
     this.rtcp.on('message', () => (this.rtcpPackets += 1));
   }
 
-  /** Sends a 440 Hz tone to where packets come from, or to a given port, until the peer is closed. */
-  tone(port) {
+  /** Extended sequence numbers (RFC 3550 A.1), so that what is missing can be told. */
+  count(port, sequence) {
+    const source = this.sources.get(port);
+    if (!source) {
+      this.sources.set(port, { packets: 1, first: sequence, highest: sequence, seen: new Set([sequence]) });
+      return;
+    }
+    const ahead = ((sequence - source.highest + 0x8000) & 0xffff) - 0x8000;
+    const extended = source.highest + ahead;
+    if (!source.seen.has(extended)) source.packets += 1;
+    source.seen.add(extended);
+    source.highest = Math.max(source.highest, extended);
+  }
+
+  /** How many packets are missing, of all sources. */
+  missing() {
+    return [...this.sources.values()].reduce((sum, s) => sum + (s.highest - s.first + 1 - s.packets), 0);
+  }
+
+  /** Sends a 440 Hz tone to wherever packets come from, until the peer is closed. */
+  tone() {
     let sequence = 1000;
     let timestamp = 5000;
     let sample = 0;
     this.sent = 0;
     this.timer = setInterval(() => {
-      const to = port ?? this.from?.port;
-      if (!to) return;
       const packet = Buffer.alloc(172);
       packet[0] = 0x80;
       packet[1] = 0;
@@ -87,7 +105,7 @@ export class RtpPeer {
       packet.writeUInt32BE(0x1234abcd, 8);
       for (let i = 0; i < 160; i++) packet[12 + i] = encodePcmu(Math.round(12_000 * Math.sin((2 * Math.PI * 440 * sample++) / 8000)));
       this.sent += 1;
-      this.rtp.send(packet, to, '127.0.0.1', () => {});
+      for (const port of this.sources.keys()) this.rtp.send(packet, port, '127.0.0.1', () => {});
     }, 20);
   }
 
