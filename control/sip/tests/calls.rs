@@ -560,7 +560,7 @@ fn assert_idle_call(net: &mut Net) {
 fn messages_outside_a_call() {
     let (mut net, alice, _) = pair();
     let now = net.now;
-    let options = RequestOptions { call_id: Some("mine".into()), headers: header("X-A", "b") };
+    let options = RequestOptions { call_id: Some("mine".into()), headers: header("X-A", "b"), from: None };
     let sent =
         net.agent(0).message_to(now, alice, "sip:bob@127.0.0.2", "text/plain", b"hello".to_vec(), options);
     let (request, call_id) = sent.expect("sent");

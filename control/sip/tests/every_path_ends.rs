@@ -104,7 +104,7 @@ impl World {
                     let is_invite = answer.cseq.method == Method::Invite;
                     if is_invite && answer.status().is_some_and(|s| (200..300).contains(&s)) {
                         self.remember(&answer);
-                        if self.number % 4 != 0 {
+                        if !self.number.is_multiple_of(4) {
                             self.acknowledge(&answer, branch);
                         }
                     }

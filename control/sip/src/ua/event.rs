@@ -183,6 +183,8 @@ pub enum UaEvent {
         call: Option<CallId>,
         /// SIP Call-ID.
         call_id: String,
+        /// Request-URI.
+        request_uri: String,
         /// From.
         from: NameAddr,
         /// Content-Type.

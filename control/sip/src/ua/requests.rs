@@ -12,7 +12,7 @@ use super::request::{Extra, OutRequest, add_to_request};
 use super::status;
 use super::uac::{RequestOptions, parse_target};
 use super::uas::End;
-use crate::message::{Headers, Message, Method, SubscriptionState};
+use crate::message::{Headers, Message, Method, NameAddr, Params, SubscriptionState};
 
 impl UserAgent {
     pub(super) fn request_in_dialog(
@@ -129,6 +129,7 @@ impl UserAgent {
         self.events.push_back(UaEvent::Message {
             account,
             call,
+            request_uri: request.request_uri().map(ToString::to_string).unwrap_or_default(),
             call_id: request.call_id,
             from: request.from,
             content_type,
@@ -217,6 +218,9 @@ impl UserAgent {
         let target = parse_target(target)?;
         let mut request = self.new_request(account, Method::Message, &target, options.call_id)?;
         request.contact = None;
+        if let Some(from) = options.from {
+            request.from = NameAddr { params: Params::default(), ..from }.to_string();
+        }
         add_to_request(&mut request.headers, &options.headers)?;
         request.set_body(content_type, content)?;
         let call_id = request.call_id.clone();

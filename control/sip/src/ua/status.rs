@@ -1,5 +1,5 @@
 /// The reason phrase of a status (RFC 3261 §21 and the registry).
-pub(super) fn phrase(status: u16) -> &'static str {
+pub(crate) fn phrase(status: u16) -> &'static str {
     match status {
         100 => "Trying",
         180 => "Ringing",

@@ -11,7 +11,7 @@ use super::error::UaError;
 use super::event::UaEvent;
 use super::request::{Extra, add_to_request};
 use super::uas::End;
-use crate::message::{Headers, Message, Method, ParseError, RAck, Uri};
+use crate::message::{Headers, Message, Method, NameAddr, Params, ParseError, RAck, Uri};
 
 /// Options of [`UserAgent::invite`] and [`UserAgent::message_to`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct RequestOptions {
     pub call_id: Option<String>,
     /// Headers of the application.
     pub headers: Vec<(String, String)>,
+    /// From instead of the account's, without tag: a trunk shows its callers. Not for pages to choose.
+    pub from: Option<NameAddr>,
 }
 
 impl UserAgent {
@@ -39,6 +41,9 @@ impl UserAgent {
         let target = parse_target(target)?;
         let mut request = self.new_request(account, Method::Invite, &target, options.call_id)?;
         let reliable = self.accounts.get(account).is_some_and(|account| account.config.reliable);
+        if let Some(from) = options.from {
+            request.from = NameAddr { params: Params::default(), ..from }.to_string();
+        }
         request.headers.push("Allow", super::ALLOW);
         request.headers.push("Supported", if reliable { "replaces, 100rel" } else { "replaces" });
         add_to_request(&mut request.headers, &options.headers)?;

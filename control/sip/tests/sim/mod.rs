@@ -10,7 +10,9 @@ use bifrons_sip_protocol::{
     ClientId, ExpiredCause, FromSip, Origin, PrackOutcome, ReliableId, ServerId, ToSip, TransactionId,
     Transport,
 };
+use bifrons_sip_ua::digest::Secret;
 use bifrons_sip_ua::message::{Headers, Message, Method, NameAddr, RAck, StartLine, Uri};
+use bifrons_sip_ua::registrar::{Registrar, RegistrarConfig, User};
 use bifrons_sip_ua::ua::{AccountConfig, Config, Listener, Source, UaEvent, UserAgent};
 
 pub const T64_MS: u64 = 32_000;
@@ -26,6 +28,7 @@ pub struct Net {
 pub struct Node {
     pub address: SocketAddr,
     pub ua: Option<UserAgent>,
+    pub registrar: Option<Registrar>,
     /// What a scripted peer has received.
     pub inbox: VecDeque<FromSip>,
     pub events: VecDeque<UaEvent>,
@@ -75,6 +78,7 @@ impl Net {
         self.nodes.push(Node {
             address,
             ua: Some(ua),
+            registrar: None,
             inbox: VecDeque::new(),
             events: VecDeque::new(),
             sent: Vec::new(),
@@ -84,12 +88,31 @@ impl Net {
         index
     }
 
+    /// Adds a registrar for users whose passwords are their names, with an echo phone `echo`.
+    pub fn registrar(&mut self, users: &[&str]) -> usize {
+        let address = self.address();
+        let listener =
+            Listener { ident: "main".into(), transport: Transport::Udp, address, public_host: None };
+        let user = |name: &&str| User { name: (*name).into(), secret: Secret::Password((*name).into()) };
+        let config = RegistrarConfig {
+            domain: address.ip().to_string(),
+            users: users.iter().map(user).collect(),
+            echo: "echo".into(),
+            agent: Config { seed: Some([77; 32]), listeners: vec![listener], ..Config::default() },
+        };
+        let index = self.peer();
+        self.nodes[index].registrar = Some(Registrar::new(self.now, config).expect("a registrar"));
+        self.run();
+        index
+    }
+
     /// Adds a scripted peer.
     pub fn peer(&mut self) -> usize {
         let address = self.address();
         self.nodes.push(Node {
             address,
             ua: None,
+            registrar: None,
             inbox: VecDeque::new(),
             events: VecDeque::new(),
             sent: Vec::new(),
@@ -111,7 +134,7 @@ impl Net {
         for _ in 0..100_000 {
             let mut quiet = true;
             for node in 0..self.nodes.len() {
-                while let Some(message) = self.nodes[node].ua.as_mut().and_then(UserAgent::poll_output) {
+                while let Some(message) = self.nodes[node].poll_output() {
                     quiet = false;
                     self.carry(node, message);
                 }
@@ -131,7 +154,7 @@ impl Net {
         let end = self.now + ms;
         self.run();
         for _ in 0..1_000_000 {
-            let agents = self.nodes.iter().filter_map(|n| n.ua.as_ref()?.next_timeout()).min();
+            let agents = self.nodes.iter().filter_map(Node::next_timeout).min();
             let stack = self.transactions.iter().filter_map(Transaction::next_timeout).min();
             let Some(at) = [agents, stack].into_iter().flatten().min().filter(|at| *at <= end) else {
                 self.now = end;
@@ -144,6 +167,11 @@ impl Net {
                     && ua.next_timeout().is_some_and(|at| at <= now)
                 {
                     ua.on_timeout(now);
+                }
+                if let Some(registrar) = &mut self.nodes[node].registrar
+                    && registrar.next_timeout().is_some_and(|at| at <= now)
+                {
+                    registrar.on_timeout(now);
                 }
             }
             self.expire();
@@ -420,9 +448,11 @@ impl Net {
 
     fn deliver(&mut self, node: usize, message: FromSip) {
         let now = self.now;
-        match &mut self.nodes[node].ua {
-            Some(ua) => ua.handle(now, message),
-            None => self.nodes[node].inbox.push_back(message),
+        let node = &mut self.nodes[node];
+        match (&mut node.ua, &mut node.registrar) {
+            (Some(ua), _) => ua.handle(now, message),
+            (None, Some(registrar)) => registrar.handle(now, message),
+            (None, None) => node.inbox.push_back(message),
         }
     }
 
@@ -548,6 +578,18 @@ impl Net {
             _ => false,
         };
         self.nodes[node].sent.iter().filter(is).count()
+    }
+}
+
+impl Node {
+    fn poll_output(&mut self) -> Option<ToSip> {
+        let registrar = self.registrar.as_mut();
+        self.ua.as_mut().and_then(UserAgent::poll_output).or_else(|| registrar?.poll_output())
+    }
+
+    fn next_timeout(&self) -> Option<u64> {
+        let registrar = self.registrar.as_ref().and_then(Registrar::next_timeout);
+        [self.ua.as_ref().and_then(UserAgent::next_timeout), registrar].into_iter().flatten().min()
     }
 }
 
