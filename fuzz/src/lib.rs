@@ -5,12 +5,14 @@
 //! the targets under libFuzzer; `tests/corpus.rs` runs each over its corpus as an ordinary test.
 #![forbid(unsafe_code)]
 
+mod link;
 mod rtcp;
 mod rtp;
 mod sdp;
 mod sip;
 mod stun;
 
+pub use link::link;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
@@ -21,4 +23,5 @@ pub use stun::stun;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [("stun", stun), ("rtp", rtp), ("rtcp", rtcp), ("sdp", sdp), ("sip", sip)];
+pub const TARGETS: [Target; 6] =
+    [("stun", stun), ("rtp", rtp), ("rtcp", rtcp), ("sdp", sdp), ("sip", sip), ("link", link)];

@@ -48,6 +48,11 @@ fn sip() {
 }
 
 #[test]
+fn link() {
+    run("link");
+}
+
+#[test]
 fn well_formed_sdp_round_trips_exactly() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/sdp");
     let mut compared = 0;
