@@ -43,7 +43,7 @@ impl IndexWindow {
         let round = if last < HALF {
             if sequence_number > last + HALF { round.checked_sub(1 << 16)? } else { round }
         } else if last - HALF > sequence_number {
-            round + (1 << 16)
+            round.checked_add(1 << 16)?
         } else {
             round
         };

@@ -148,7 +148,7 @@ impl Outbound {
         };
         // The first index is 1, as libsrtp has it: RFC 3711 §3.4 would start with 0, and no
         // receiver minds.
-        let index = stream.rtcp.highest + 1;
+        let index = stream.rtcp.highest.saturating_add(1);
         if *rtcp_packets >= RTCP_PACKETS_MAX || index >= RTCP_PACKETS_MAX {
             return Err(SrtpError::KeyExhausted);
         }

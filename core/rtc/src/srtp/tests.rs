@@ -298,6 +298,25 @@ fn a_key_ends() {
     assert_eq!(protect_rtcp(&mut out, &rtcp(7)), Err(SrtpError::KeyExhausted));
 }
 
+/// A stored state may be damaged; that costs the stream, not the worker.
+#[test]
+fn an_impossible_state_is_an_error() {
+    let key = key(Profile::AeadAes128Gcm, 1);
+    let window = IndexWindow { highest: u64::MAX, used: u128::MAX };
+    let stream = StreamState { ssrc: 7, rtp: window, rtcp: window };
+    let state =
+        |streams| ContextState { key: key.clone(), rtp_packets: u64::MAX, rtcp_packets: u64::MAX, streams };
+    assert_eq!(Outbound::resume(&state(vec![stream; 65])).unwrap_err(), SrtpError::SsrcTableFull);
+    let state = ContextState { rtp_packets: 0, rtcp_packets: 0, ..state(vec![stream]) };
+    let mut out = Outbound::resume(&state).unwrap();
+    let mut inn = Inbound::resume(&state).unwrap();
+    for seq in [0, 1, 32_768, 65_535] {
+        assert_eq!(protect(&mut out, &rtp(7, seq, 5)), Err(SrtpError::KeyExhausted));
+        assert_eq!(unprotect(&mut inn, &rtp(7, seq, 30)), Err(SrtpError::KeyExhausted));
+    }
+    assert_eq!(protect_rtcp(&mut out, &rtcp(7)), Err(SrtpError::KeyExhausted));
+}
+
 #[test]
 fn header_extension_and_csrcs_stay_clear_and_are_authenticated() {
     for (mut out, mut inn) in every_pair() {
