@@ -1,6 +1,7 @@
 // The demo page in Chromium: registers, calls by clicking, hears itself, is called; screenshots are kept.
 
 import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { launch, serve } from '../e2e/browser.mjs';
@@ -54,6 +55,7 @@ async function startPage() {
 }
 
 describe('demo page', { skip }, () => {
+  const others = sipPrograms();
   let demo;
   let browser;
   before(async () => {
@@ -193,4 +195,23 @@ describe('demo page', { skip }, () => {
     await page.state('sip-state', 'idle');
     await page.done();
   });
+
+  test('Ctrl-C ends everything', { skip: own ? false : 'bifrons demo only' }, async () => {
+    const { stop } = demo;
+    demo = undefined;
+    assert.deepEqual(await stop(), { code: 0, signal: null });
+    // The SIP program is a child of the gateway and has to go with it.
+    assert.deepEqual(sipPrograms().filter((pid) => !others.includes(pid)), []);
+  });
 });
+
+/** The process ids of all bifrons-sip programs that can be seen. */
+function sipPrograms() {
+  return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'bifrons-sip';
+    } catch {
+      return false;
+    }
+  });
+}
