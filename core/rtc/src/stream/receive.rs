@@ -93,7 +93,8 @@ impl ReceiveStatistics {
         }
         // RFC 3550 §A.3: duplicates count as received, so loss can be negative.
         self.in_run += 1;
-        if !duplicate {
+        // A retransmission is late by a round trip, which says nothing of the path's jitter.
+        if !matches!(arrival, Arrival::Late { .. }) {
             self.update_jitter(timestamp, now);
         }
         Received { arrival, duplicate }
@@ -264,6 +265,18 @@ mod tests {
         }
         assert!((39..=40).contains(&s.jitter()), "{}", s.jitter());
         assert_eq!(s.jitter_us(), u64::from(s.jitter()) * 125);
+    }
+
+    #[test]
+    fn retransmissions_leave_jitter_alone() {
+        let mut s = ReceiveStatistics::new(8000);
+        for i in (0..400u64).filter(|i| i % 2 == 0) {
+            s.on_packet(i as u16, 160 * i as u32, 160, ms(20 * i));
+            if i > 10 {
+                s.on_packet(i as u16 - 9, 160 * (i as u32 - 9), 160, ms(20 * i + 1));
+            }
+        }
+        assert_eq!((s.jitter(), s.reordered), (0, 194));
     }
 
     #[test]
