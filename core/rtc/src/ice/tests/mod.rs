@@ -1,5 +1,6 @@
 //! Agents on the simulated network.
 
+mod chaos;
 mod connect;
 mod consent;
 mod defects;
