@@ -129,6 +129,8 @@ counters! {
         Held = "held",
         /// Longest turn so far, microseconds.
         TurnMaxUs = "turn_max_us",
+        /// Times that the worker started over after panics.
+        Restarts = "restarts",
         /// Legs in the table.
         Legs = "legs",
         /// Addresses in the flow table.

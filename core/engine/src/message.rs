@@ -16,19 +16,62 @@ pub(crate) const RESTART_RANDOM_BYTES: usize = 64;
 
 /// Control → worker.
 pub(crate) enum Command<S> {
-    Open { leg: Box<Leg>, rtp: Option<S>, rtcp: Option<S> },
-    WebRtcRemote { leg: LegId, plan: Box<RemotePlan> },
-    Candidate { leg: LegId, candidate: RemoteCandidate },
-    EndOfCandidates { leg: LegId },
-    RestartIce { leg: LegId, random: Box<[u8; RESTART_RANDOM_BYTES]> },
-    RtpRemote { leg: LegId, plan: Box<RtpPlan> },
-    Streams { leg: LegId, streams: Vec<Stream> },
-    Route { source: StreamRef, route: Option<Box<Route>> },
-    Replica { source: StreamRef, route: Option<Box<Replica>> },
-    Gate { source: StreamRef, to: StreamRef, open: bool },
-    BitrateCap { source: StreamRef, bitrate_bps: Option<u64> },
-    Keyframe { source: StreamRef },
-    Close { leg: LegId },
+    Open {
+        leg: Box<Leg>,
+        rtp: Option<S>,
+        rtcp: Option<S>,
+    },
+    WebRtcRemote {
+        leg: LegId,
+        plan: Box<RemotePlan>,
+    },
+    Candidate {
+        leg: LegId,
+        candidate: RemoteCandidate,
+    },
+    EndOfCandidates {
+        leg: LegId,
+    },
+    RestartIce {
+        leg: LegId,
+        random: Box<[u8; RESTART_RANDOM_BYTES]>,
+    },
+    RtpRemote {
+        leg: LegId,
+        plan: Box<RtpPlan>,
+    },
+    Streams {
+        leg: LegId,
+        streams: Vec<Stream>,
+    },
+    Route {
+        source: StreamRef,
+        route: Option<Box<Route>>,
+    },
+    Replica {
+        source: StreamRef,
+        route: Option<Box<Replica>>,
+    },
+    Gate {
+        source: StreamRef,
+        to: StreamRef,
+        open: bool,
+    },
+    BitrateCap {
+        source: StreamRef,
+        bitrate_bps: Option<u64>,
+    },
+    Keyframe {
+        source: StreamRef,
+    },
+    Close {
+        leg: LegId,
+    },
+    /// A fault, for the tests of what comes after one.
+    #[cfg(test)]
+    Panic {
+        leg: LegId,
+    },
 }
 
 /// Worker → control: notices, and memory and sockets that come back.

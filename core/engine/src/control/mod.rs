@@ -135,7 +135,7 @@ impl<S: BoundSocket> Engine<S> {
     }
 
     /// Hands a command to a leg's worker.
-    fn command(&mut self, worker: u8, command: Command<S>) -> Result<(), MediaError> {
+    pub(crate) fn command(&mut self, worker: u8, command: Command<S>) -> Result<(), MediaError> {
         let worker = self.workers.get_mut(usize::from(worker)).ok_or(MediaError::NoSuchLeg)?;
         worker.commands.push(command).map_err(|_| MediaError::Full("the worker's command ring"))?;
         if let Some(waker) = worker.waker.get() {

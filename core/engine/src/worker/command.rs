@@ -91,6 +91,11 @@ impl<D: Driver> Worker<D> {
             }
             Command::Keyframe { source } => self.request_keyframe(now, source),
             Command::Close { leg } => self.close(now, leg),
+            #[cfg(test)]
+            Command::Panic { leg } => {
+                self.current = Some(leg);
+                panic!("a fault made by a test");
+            }
         }
     }
 

@@ -30,11 +30,11 @@ use rtrb::{Consumer, Producer};
 use crate::counter::{Counters, Drop, Work};
 use crate::driver::{Driver, DriverWaker, Received, SocketKey, Wait};
 use crate::flow::FlowTable;
-use crate::handshake::WorkerLink;
+use crate::handshake::{ToHandshake, WorkerLink};
 use crate::id::LegId;
 use crate::leg::LegTable;
-use crate::media::StreamRef;
-use crate::message::{Command, Cross, Replica, Report, SocketTag};
+use crate::media::{LegEnd, Notice, StreamRef};
+use crate::message::{Command, Cross, Garbage, Replica, Report, SocketTag};
 use crate::random::EngineRandom;
 use crate::signal::Signal;
 
@@ -173,9 +173,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// One turn by the driver's clock, with its wait at the end. Returns `false` when the worker has
-    /// failed too often and must be replaced.
-    pub fn turn(&mut self) -> bool {
+    /// One turn by the driver's clock, with its wait at the end.
+    pub fn turn(&mut self) {
         let now = self.driver.now();
         let busy = self.turn_at(now);
         let wait = if busy || self.settings.busy_poll {
@@ -186,7 +185,6 @@ impl<D: Driver> Worker<D> {
             Wait::Until { deadline, coalesce_us: self.settings.coalesce_us }
         };
         self.driver.wait(wait);
-        !self.failed
     }
 
     /// One turn at a given time, without waiting. Returns whether there was something to do, so that
@@ -197,6 +195,9 @@ impl<D: Driver> Worker<D> {
         // that was worked on is ended.
         if catch_unwind(AssertUnwindSafe(|| self.turn_inner(now))).is_err() {
             self.after_panic(now);
+        }
+        if std::mem::take(&mut self.failed) {
+            self.restart(now);
         }
         self.flush_reports();
         self.counters.add(Work::Turns, 1);
@@ -256,7 +257,7 @@ impl<D: Driver> Worker<D> {
     fn after_panic(&mut self, now: Time) {
         self.counters.count(Drop::Panic);
         if let Some(leg) = self.current.take() {
-            self.end_leg(leg, crate::media::LegEnd::WorkerLost);
+            self.end_leg(leg, LegEnd::WorkerLost);
         }
         self.panics.rotate_left(1);
         if let Some(last) = self.panics.last_mut() {
@@ -266,7 +267,35 @@ impl<D: Driver> Worker<D> {
         self.failed = first > Time::ZERO && now - first < Duration::from_secs(1);
     }
 
+    /// Starts over after panics that one leg alone does not explain: all legs are lost and told so, all
+    /// state is made anew. Driver, buffers and shared sockets stay.
+    fn restart(&mut self, now: Time) {
+        self.counters.add(Work::Restarts, 1);
+        self.panics = [Time::ZERO; PANICS_MAX];
+        while let Some(received) = self.batch.pop() {
+            self.driver.release(received.buffer);
+        }
+        let legs: Vec<LegId> = self.legs.iter().map(|leg| leg.id).collect();
+        for leg in legs {
+            // Without close_notify for the handshake thread: its session times out with the peer's.
+            let _ = self.handshake.to.push(ToHandshake::Close { leg });
+            self.report(Report::Notice(Notice::Ended { leg, why: LegEnd::WorkerLost }));
+            self.remove_leg(leg);
+        }
+        (self.handshake.wake)();
+        self.dirty.clear();
+        self.legs = LegTable::new(self.settings.legs);
+        self.flows = FlowTable::new(self.settings.flows);
+        self.wheel = Wheel::new(self.settings.legs, now);
+        for (_, replica) in std::mem::take(&mut self.replicas) {
+            self.free(Garbage::Replica(replica));
+        }
+    }
+
     fn ntp(&self, now: Time) -> NtpTime {
         NtpTime::from_unix_nanos(self.settings.unix_nanos.saturating_add(now.as_nanos()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use std::net::SocketAddr;
+
+use bifrons_rtc::Time;
+use bifrons_rtc::dtls::Certificate;
+
+use crate::counter::Drop;
+use crate::driver::sim::{Link, Network};
+use crate::media::{Latching, LegEnd, Media, Notice, RtpOpen, StreamRef};
+use crate::message::Command;
+use crate::{EngineConfig, LegId, LocalAddress, SimEngine};
+
+fn engine() -> (Network, SimEngine) {
+    let network = Network::new(1, Link::default(), Time::from_millis(5_000));
+    let mut config = EngineConfig {
+        addresses: vec![LocalAddress { address: "10.0.0.1".parse().unwrap(), advertised: None }],
+        webrtc_port: Some(5_000),
+        rtp_port_range: (20_000, 20_009),
+        ..EngineConfig::default()
+    };
+    config.limits.legs = 8;
+    config.limits.commands = 16;
+    let certificate = Certificate::generate().unwrap();
+    let sim = SimEngine::new(config, &certificate, &network, 1, 64).unwrap();
+    (network, sim)
+}
+
+fn open(sim: &mut SimEngine) -> LegId {
+    let open = RtpOpen { near: None, ipv6: false, latching: Latching::SameIp, rtcp_mux: false };
+    sim.engine.open_rtp_leg(open).unwrap().leg
+}
+
+fn panic_in(sim: &mut SimEngine, leg: LegId) {
+    sim.engine.command(0, Command::Panic { leg }).unwrap();
+    sim.turn();
+}
+
+fn notices(sim: &mut SimEngine) -> Vec<Notice> {
+    std::iter::from_fn(|| sim.engine.poll_notice()).collect()
+}
+
+#[test]
+fn a_panic_ends_its_leg_only() {
+    let (_network, mut sim) = engine();
+    let (bad, good) = (open(&mut sim), open(&mut sim));
+    panic_in(&mut sim, bad);
+    assert_eq!(notices(&mut sim), [Notice::Ended { leg: bad, why: LegEnd::WorkerLost }]);
+    assert_eq!(sim.engine.counters()[0].dropped(Drop::Panic), 1);
+    assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Legs), 2);
+    sim.engine.close_leg(bad);
+    sim.engine.close_leg(good);
+    sim.turn();
+    notices(&mut sim);
+    assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Legs), 0);
+}
+
+#[test]
+fn three_panics_in_a_second_start_the_worker_over() {
+    let (network, mut sim) = engine();
+    let legs = [open(&mut sim), open(&mut sim), open(&mut sim), open(&mut sim)];
+    sim.turn();
+    for leg in &legs[..3] {
+        panic_in(&mut sim, *leg);
+    }
+    let ended: Vec<LegId> = notices(&mut sim).iter().map(Notice::leg).collect();
+    assert!(ended.contains(&legs[3]), "the leg without a panic is lost with the worker, and told so");
+    assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Restarts), 1);
+    for leg in legs {
+        sim.engine.close_leg(leg);
+    }
+    // The new worker works: all slots are free again, and the shared socket still answers.
+    network.advance(Time::from_millis(30_000));
+    sim.turn();
+    notices(&mut sim);
+    let again: Vec<LegId> = (0..5).map(|_| open(&mut sim)).collect();
+    assert!(again.iter().all(|leg| !legs.contains(leg)));
+    sim.turn();
+    let host = network.add_host();
+    let stranger: SocketAddr = "10.0.0.9:1".parse().unwrap();
+    network.bind(host, stranger);
+    let before = sim.engine.counters()[0].dropped(Drop::StunMalformed);
+    network.send(stranger, "10.0.0.1:5000".parse().unwrap(), &[0; 20]);
+    network.advance(Time::from_millis(30_100));
+    sim.turn();
+    assert_eq!(sim.engine.counters()[0].dropped(Drop::StunMalformed), before + 1);
+}
+
+#[test]
+fn a_full_command_ring_is_said_and_a_close_is_not_lost() {
+    let (_network, mut sim) = engine();
+    let leg = open(&mut sim);
+    sim.turn();
+    let stream = StreamRef { leg, mline: 0 };
+    let mut refused = 0;
+    for _ in 0..20 {
+        refused += u32::from(sim.engine.request_keyframe(stream).is_err());
+    }
+    assert_eq!(refused, 4);
+    sim.engine.close_leg(leg);
+    for _ in 0..3 {
+        sim.turn();
+        notices(&mut sim);
+    }
+    assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Legs), 0);
+}
+
+#[test]
+fn stale_ids_find_nothing() {
+    let (network, mut sim) = engine();
+    let first = open(&mut sim);
+    sim.engine.close_leg(first);
+    sim.turn();
+    notices(&mut sim);
+    // Slots are given out in turn; take all of them, so that the first comes again.
+    network.advance(Time::from_millis(20_000));
+    sim.turn();
+    let mut last = first;
+    for _ in 0..8 {
+        last = open(&mut sim);
+        sim.turn();
+        sim.engine.close_leg(last);
+        sim.turn();
+        notices(&mut sim);
+        network.advance(network.now() + std::time::Duration::from_secs(20));
+        sim.turn();
+    }
+    assert_eq!((last.slot(), last.generation()), (first.slot(), first.generation() + 1));
+    assert!(sim.engine.leg_stats(first).is_none());
+    assert!(sim.engine.restart_ice(first).is_err());
+    sim.engine.close_leg(first);
+}

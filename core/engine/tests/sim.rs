@@ -1,0 +1,437 @@
+//! Whole calls on a simulated network, from a seed.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bifrons_engine::Media;
+use bifrons_engine::counter::Drop;
+use bifrons_engine::driver::sim::Link;
+use bifrons_engine::id::LegId;
+use bifrons_engine::media::*;
+use bifrons_rtc::dtls::Role as DtlsSide;
+use bifrons_rtc::ice::Role;
+use bifrons_wire::rtp::Packet;
+use common::client::Client;
+use common::world::World;
+use common::{audio, output, rtp};
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A client joins: leg, descriptions, streams.
+fn join(
+    world: &mut World,
+    client: Client,
+    streams: Vec<StreamConfig>,
+    near: Option<LegId>,
+) -> (usize, LegId) {
+    let offerer = client.agent.role() == Role::Controlled;
+    let local = world.sim.engine.open_webrtc_leg(WebRtcOpen { near, offerer }).unwrap();
+    let leg = local.leg;
+    world.sim.engine.set_webrtc_remote(leg, client.description()).unwrap();
+    world.sim.engine.set_streams(leg, streams).unwrap();
+    let index = world.add(client);
+    world.clients[index].set_remote(&local);
+    (index, leg)
+}
+
+fn browser(address: &str, seed: u64) -> Client {
+    Client::new(at(address), seed, DtlsSide::Client, Role::Controlling)
+}
+
+#[test]
+fn echo() {
+    let mut world = World::new(1, Link::default(), 1);
+    let (client, leg) =
+        join(&mut world, browser("10.0.0.2:6000", 7), vec![audio("0", 77, 111, "opus")], None);
+    let stream = StreamRef { leg, mline: 0 };
+    world.sim.engine.set_route(stream, vec![output(stream, &[111, 101])]).unwrap();
+    assert!(
+        world.run_while(3_000, |w| w.clients[0].is_up() && w.notices.contains(&Notice::Up { leg })),
+        "{:?}",
+        world.drops()
+    );
+    for n in 0..50u16 {
+        let packet = rtp(111, 1_000 + n, 960 * u32::from(n), 5, Some("0"), &[n as u8; 40]);
+        world.clients[client].send_rtp(&packet);
+        world.run(20);
+    }
+    world.run(100);
+    let got: Vec<_> =
+        world.clients[client].rtp.iter().map(|bytes| Packet::parse(&bytes[..]).unwrap()).collect();
+    assert_eq!(got.len(), 50, "{:?}", world.drops());
+    for pair in got.windows(2) {
+        assert_eq!(pair[1].header().sequence, pair[0].header().sequence.wrapping_add(1));
+        assert_eq!(pair[1].header().timestamp, pair[0].header().timestamp.wrapping_add(960));
+    }
+    for (n, packet) in got.iter().enumerate() {
+        assert_eq!((packet.header().ssrc, packet.header().payload_type), (77, 111));
+        assert_eq!(packet.extension(4), Some(&b"0"[..]));
+        assert_eq!(packet.payload(), [n as u8; 40]);
+    }
+    assert!(!world.clients[client].rtcp.is_empty(), "no report came");
+    let stats = world.sim.engine.leg_stats(leg).unwrap().streams[0];
+    assert_eq!((stats.in_packets, stats.out_packets, stats.in_lost), (50, 50, 0));
+    assert!(world.notices.contains(&Notice::Receiving { stream, receiving: true, silent_s: 0 }));
+    world.sim.engine.close_leg(leg);
+    world.run(1_000);
+    assert_eq!(world.clients[client].dtls_ended, Some(bifrons_rtc::dtls::Event::Closed));
+}
+
+/// Two browsers, each hearing the other.
+fn call(world: &mut World, seed: u64) -> (LegId, LegId) {
+    let (_, a) = join(world, browser("10.0.0.2:6000", seed), vec![audio("0", 77, 111, "opus")], None);
+    let callee = Client::new(at("10.0.0.3:6000"), seed + 1, DtlsSide::Server, Role::Controlled);
+    let (_, b) = join(world, callee, vec![audio("a", 78, 109, "opus")], Some(a));
+    let (from, to) = (StreamRef { leg: a, mline: 0 }, StreamRef { leg: b, mline: 0 });
+    let there = Output { to, open: true, payload_types: vec![(111, 109)] };
+    let back = Output { to: from, open: true, payload_types: vec![(109, 111)] };
+    world.sim.engine.set_route(from, vec![there]).unwrap();
+    world.sim.engine.set_route(to, vec![back]).unwrap();
+    (a, b)
+}
+
+#[test]
+fn calls_come_up_over_bad_networks_and_lose_nothing_of_their_own() {
+    for seed in 0..12 {
+        let bad = Link {
+            loss_permille: [0, 50, 200][seed as usize % 3],
+            duplicate_permille: [0, 100][seed as usize % 2],
+            reorder_permille: [100, 0][seed as usize % 2],
+            delay: Duration::from_millis(20),
+            jitter: Duration::from_millis([0, 30, 300][seed as usize / 4]),
+        };
+        let mut world = World::new(seed, bad, 1 + seed as usize % 2);
+        let (a, b) = call(&mut world, seed * 2 + 1);
+        let up = world.run_while(30_000, |w| {
+            w.clients.iter().all(Client::is_up)
+                && [a, b].iter().all(|leg| w.notices.contains(&Notice::Up { leg: *leg }))
+        });
+        assert!(up, "seed {seed}: {:?} {:?}", world.notices, world.drops());
+        // From here on only the way into the engine is bad, so that all that it sends is seen.
+        let engine: std::net::IpAddr = common::world::ENGINE.parse().unwrap();
+        world.network.set_link(engine, at("10.0.0.3:1").ip(), Link::default());
+        world.run(1_000);
+        let before = world.sim.engine.leg_stats(a).unwrap().streams[0].in_packets;
+        assert_eq!(before, 0);
+        // Around the wrap of sequence number and timestamp.
+        for n in 0..300u16 {
+            let packet = rtp(
+                111,
+                65_400u16.wrapping_add(n),
+                (u32::MAX - 9_000).wrapping_add(960 * u32::from(n)),
+                5,
+                Some("0"),
+                &n.to_be_bytes(),
+            );
+            world.clients[0].send_rtp(&packet);
+            world.run(20);
+        }
+        world.run(1_000);
+        let stats = world.sim.engine.leg_stats(a).unwrap().streams[0];
+        let refused = world.dropped(Drop::Duplicate) + world.dropped(Drop::RewriteRefused);
+        let mut got = Vec::new();
+        for bytes in &world.clients[1].rtp {
+            let packet = Packet::parse(&bytes[..]).unwrap();
+            assert_eq!((packet.header().payload_type, packet.header().ssrc), (109, 78));
+            assert_eq!(packet.extension(4), Some(&b"a"[..]));
+            let n = u16::from_be_bytes(packet.payload().try_into().unwrap());
+            got.push((n, packet.header().sequence, packet.header().timestamp));
+        }
+        assert_eq!(got.len() as u64, stats.in_packets - refused, "seed {seed}: {:?}", world.drops());
+        assert!(got.len() > 100, "seed {seed}: {} {:?}", got.len(), world.drops());
+        assert!(refused <= 3, "seed {seed}: {refused} refused, {:?}", world.drops());
+        // Once each, with sequence numbers and timestamps as far apart as they came.
+        let distinct: BTreeSet<u16> = got.iter().map(|(n, ..)| *n).collect();
+        assert_eq!(distinct.len(), got.len(), "seed {seed}");
+        let (n0, sequence0, timestamp0) = got[0];
+        for (n, sequence, timestamp) in &got {
+            let step = n.wrapping_sub(n0);
+            assert_eq!(sequence.wrapping_sub(sequence0), step, "seed {seed}");
+            assert_eq!(
+                timestamp.wrapping_sub(timestamp0),
+                (i32::from(step as i16) * 960) as u32,
+                "seed {seed}"
+            );
+        }
+        assert_eq!(world.clients[1].undecryptable, 0, "seed {seed}");
+    }
+}
+
+/// A browser and a SIP peer on plain RTP.
+fn sip_call(world: &mut World, latching: Latching, sdes: Option<SdesKeys>) -> (LegId, LegId, RtpLocal) {
+    let (_, web) = join(world, browser("10.0.0.2:6000", 3), vec![audio("0", 77, 0, "pcmu")], None);
+    let open = RtpOpen { near: Some(web), ipv6: false, latching, rtcp_mux: false };
+    let local = world.sim.engine.open_rtp_leg(open).unwrap();
+    let remote = RtpRemote { rtp: at("10.0.0.4:4000"), rtcp: None, rtcp_mux: false, sdes };
+    world.sim.engine.set_rtp_remote(local.leg, remote).unwrap();
+    world.sim.engine.set_streams(local.leg, vec![audio("", 99, 0, "pcmu")]).unwrap();
+    let (a, b) = (StreamRef { leg: web, mline: 0 }, StreamRef { leg: local.leg, mline: 0 });
+    world.sim.engine.set_route(a, vec![output(b, &[0, 101])]).unwrap();
+    world.sim.engine.set_route(b, vec![output(a, &[0, 101])]).unwrap();
+    world.bind_plain(at("10.0.0.4:4000"));
+    world.bind_plain(at("10.0.0.4:4001"));
+    assert!(world.run_while(3_000, |w| w.notices.contains(&Notice::Up { leg: web })), "{:?}", world.drops());
+    (web, local.leg, local)
+}
+
+#[test]
+fn a_browser_talks_to_a_sip_phone() {
+    let mut world = World::new(5, Link::default(), 1);
+    let (web, leg, local) = sip_call(&mut world, Latching::SameIp, None);
+    for n in 0..100u16 {
+        world.clients[0].send_rtp(&rtp(0, n, 160 * u32::from(n), 5, Some("0"), &[1; 160]));
+        let from_phone = rtp(0, 500 + n, 160 * u32::from(n), 9, None, &[2; 160]);
+        world.network.send(at("10.0.0.4:4000"), local.rtp, &from_phone);
+        world.run(20);
+    }
+    // A key is pressed on the phone.
+    for (n, duration, end) in
+        [(0u16, 160u16, 0u8), (1, 320, 0), (2, 480, 0x80), (3, 480, 0x80), (4, 480, 0x80)]
+    {
+        let payload = [5, end | 10, (duration >> 8) as u8, duration as u8];
+        let packet = rtp(101, 600 + n, 16_000, 9, None, &payload);
+        world.network.send(at("10.0.0.4:4000"), local.rtp, &packet);
+        world.run(20);
+    }
+    world.run(1_500);
+    let (media, reports): (Vec<_>, Vec<_>) =
+        world.plain.iter().partition(|(to, ..)| *to == at("10.0.0.4:4000"));
+    assert_eq!(media.len(), 100, "{:?}", world.drops());
+    for (_, from, bytes) in &media {
+        let packet = Packet::parse(&bytes[..]).unwrap();
+        assert_eq!((*from, packet.header().ssrc, packet.header().extension_profile), (local.rtp, 99, None));
+    }
+    assert!(reports.iter().any(|(to, from, _)| *to == at("10.0.0.4:4001") && *from == local.rtcp));
+    assert_eq!(world.clients[0].rtp.len(), 105, "{:?}", world.drops());
+    let stream = StreamRef { leg, mline: 0 };
+    let keys: Vec<_> = world.notices.iter().filter(|n| matches!(n, Notice::Dtmf { .. })).collect();
+    assert_eq!(keys, [&Notice::Dtmf { stream, event: 5, duration: 480 }]);
+    assert!(world.notices.contains(&Notice::Receiving { stream, receiving: false, silent_s: 1 }));
+    assert!(!world.notices.iter().any(|notice| matches!(notice, Notice::Latched { .. })));
+    let stats = world.sim.engine.leg_stats(leg).unwrap().streams[0];
+    assert_eq!((stats.in_packets, stats.out_packets), (105, 100));
+
+    // The browser's reports tell how the packets arrived.
+    world.sim.engine.set_gate(stream, StreamRef { leg: web, mline: 0 }, false).unwrap();
+    let before = world.clients[0].rtp.len();
+    world.network.send(at("10.0.0.4:4000"), local.rtp, &rtp(0, 700, 0, 9, None, &[2; 160]));
+    world.run(50);
+    assert_eq!((world.clients[0].rtp.len(), world.dropped(Drop::GateShut)), (before, 1));
+
+    // Ports rest after a call.
+    world.sim.engine.close_leg(leg);
+    world.run(100);
+    let next = world
+        .sim
+        .engine
+        .open_rtp_leg(RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true })
+        .unwrap();
+    assert_ne!(next.rtp.port(), local.rtp.port());
+    world.network.send(at("10.0.0.4:4000"), local.rtp, &rtp(0, 701, 0, 9, None, &[2; 160]));
+    world.run(50);
+    assert_eq!(
+        world.network.undelivered(),
+        0,
+        "the old port is bound to nobody, and that is the driver's to drop"
+    );
+}
+
+#[test]
+fn sdes_protects_both_ways_and_keys_are_kept() {
+    let mut world = World::new(6, Link::default(), 1);
+    let suite = "AES_CM_128_HMAC_SHA1_80".to_owned();
+    let keys = SdesKeys { suite, local: vec![1; 30], remote: vec![2; 30] };
+    let (_, leg, local) = sip_call(&mut world, Latching::SameIp, Some(keys.clone()));
+    use bifrons_rtc::srtp::{Backend, Inbound, MasterKey, Outbound, Profile};
+    let key = |bytes: &[u8]| MasterKey::from_bytes(Profile::AesCm128HmacSha1_80, bytes).unwrap();
+    let mut inbound = Inbound::new(Backend::Native, &key(&keys.local)).unwrap();
+    let mut outbound = Outbound::new(Backend::Native, &key(&keys.remote)).unwrap();
+    let mut heard = 0;
+    for n in 0..20u16 {
+        if n == 10 {
+            // A re-INVITE with the same keys, to another port.
+            let rtp = at("10.0.0.4:4100");
+            let sdes = Some(keys.clone());
+            world.bind_plain(rtp);
+            let remote = RtpRemote { rtp, rtcp: None, rtcp_mux: false, sdes };
+            world.sim.engine.set_rtp_remote(leg, remote).unwrap();
+        }
+        let phone = at(if n < 10 { "10.0.0.4:4000" } else { "10.0.0.4:4100" });
+        world.clients[0].send_rtp(&rtp(0, n, 160 * u32::from(n), 5, Some("0"), &[1; 160]));
+        let mut packet = rtp(0, n, 160 * u32::from(n), 9, None, &[2; 160]);
+        let len = packet.len();
+        packet.resize(len + 16, 0);
+        let len = outbound.protect_rtp(&mut packet, len).unwrap();
+        world.network.send(phone, local.rtp, &packet[..len]);
+        // A stranger who knows everything but the key, and one who replays.
+        world.network.send(phone, local.rtp, &rtp(0, n + 100, 0, 9, None, &[3; 170]));
+        world.network.send(at("10.0.0.9:1"), local.rtp, &packet[..len]);
+        world.run(20);
+        for (_, _, mut bytes) in std::mem::take(&mut world.plain) {
+            if bytes[1] & 0x7f == 0 {
+                inbound.unprotect_rtp(world.now(), &mut bytes).unwrap();
+                heard += 1;
+            }
+        }
+    }
+    assert_eq!((heard, world.clients[0].rtp.len()), (20, 20), "{:?}", world.drops());
+    assert_eq!((world.dropped(Drop::SrtpAuth), world.dropped(Drop::SrtpReplay)), (20, 20));
+    // Plain RTP again is the control side's to allow; a key that was used is refused.
+    let remote = |sdes| RtpRemote { rtp: at("10.0.0.4:4000"), rtcp: None, rtcp_mux: false, sdes };
+    world.sim.engine.set_rtp_remote(leg, remote(None)).unwrap();
+    assert!(matches!(world.sim.engine.set_rtp_remote(leg, remote(Some(keys))), Err(MediaError::Invalid(_))));
+}
+
+#[test]
+fn a_phone_behind_nat_is_followed_once() {
+    let mut world = World::new(7, Link::default(), 1);
+    let (_, leg, local) = sip_call(&mut world, Latching::SameIp, None);
+    let nat = at("10.0.0.4:9999");
+    world.bind_plain(nat);
+    world.network.send(nat, local.rtp, &rtp(0, 1, 160, 9, None, &[2; 160]));
+    world.run(20);
+    assert!(world.notices.contains(&Notice::Latched { leg, remote: nat }));
+    world.clients[0].send_rtp(&rtp(0, 1, 160, 5, Some("0"), &[1; 160]));
+    world.run(20);
+    assert_eq!(world.plain.iter().filter(|(to, ..)| *to == nat).count(), 1);
+    // Row 4, RTP bleed: nobody else gets or brings a byte.
+    let before = world.clients[0].rtp.len();
+    for port in 1..2_000u16 {
+        for ip in ["10.0.0.4", "10.0.0.66"] {
+            let stranger = SocketAddr::new(ip.parse().unwrap(), port);
+            world.network.send(stranger, local.rtp, &rtp(0, 2, 320, 9, None, &[3; 160]));
+        }
+        if port % 100 == 0 {
+            world.run(2);
+        }
+    }
+    world.run(100);
+    world.clients[0].send_rtp(&rtp(0, 2, 320, 5, Some("0"), &[1; 160]));
+    world.run(20);
+    assert_eq!(world.clients[0].rtp.len(), before);
+    assert_eq!(world.dropped(Drop::SourceRefused), 2 * 1_999);
+    assert_eq!(world.plain.iter().filter(|(to, ..)| *to == nat).count(), 2);
+}
+
+#[test]
+fn a_clienthello_from_a_stranger_changes_nothing() {
+    // Row 1: a spray of hellos from another address before and during the real handshake.
+    let certificate = bifrons_rtc::dtls::Certificate::generate().unwrap();
+    let context = bifrons_rtc::dtls::DtlsContext::new(&certificate, Default::default()).unwrap();
+    let mut attacker =
+        bifrons_rtc::dtls::Session::new(&context, DtlsSide::Client, bifrons_rtc::Time::ZERO, &[]).unwrap();
+    let hello = attacker.poll_transmit().unwrap();
+    let mut times = Vec::new();
+    for spray in [false, true] {
+        let mut world = World::new(8, Link::default(), 1);
+        let (_, leg) = join(&mut world, browser("10.0.0.2:6000", 7), vec![audio("0", 77, 111, "opus")], None);
+        let began = world.now();
+        let up = world.run_while(5_000, |w| {
+            if spray {
+                for port in 1..20 {
+                    let stranger = SocketAddr::new("10.0.0.66".parse().unwrap(), port);
+                    w.network.send(stranger, at("10.0.0.1:5000"), &hello);
+                }
+            }
+            w.notices.contains(&Notice::Up { leg })
+        });
+        assert!(up, "{:?}", world.drops());
+        times.push(world.now() - began);
+        if spray {
+            assert!(world.dropped(Drop::UnknownSource) > 100);
+        }
+        assert_eq!(world.clients[0].dtls_ended, None);
+        assert_eq!(world.network.undelivered(), 0, "something was sent to a stranger");
+    }
+    assert_eq!(times[0], times[1]);
+}
+
+#[test]
+fn a_certificate_that_is_not_the_sdps_gives_no_media() {
+    let mut world = World::new(9, Link::default(), 1);
+    let client = browser("10.0.0.2:6000", 7);
+    let mut description = client.description();
+    description.fingerprint.1 = description.fingerprint.1.replace(['A', '0'], "B");
+    let local = world.sim.engine.open_webrtc_leg(WebRtcOpen::default()).unwrap();
+    world.sim.engine.set_webrtc_remote(local.leg, description).unwrap();
+    world.sim.engine.set_streams(local.leg, vec![audio("0", 77, 111, "opus")]).unwrap();
+    let index = world.add(client);
+    world.clients[index].set_remote(&local);
+    let ended = Notice::Ended { leg: local.leg, why: LegEnd::DtlsError };
+    assert!(world.run_while(5_000, |w| w.notices.contains(&ended)), "{:?}", world.notices);
+    assert!(!world.notices.contains(&Notice::Up { leg: local.leg }));
+}
+
+#[test]
+fn media_stop_when_consent_is_lost() {
+    // Row 20.
+    let mut world = World::new(10, Link::default(), 1);
+    let (_, leg, local) = sip_call(&mut world, Latching::SameIp, None);
+    let web = world.notices.iter().find_map(|n| if let Notice::Up { leg } = n { Some(*leg) } else { None });
+    world.clients[0].mute_stun = true;
+    let mut last = 0;
+    let began = world.now();
+    for n in 0..2_000u16 {
+        let before = world.clients[0].rtp.len();
+        world.network.send(
+            at("10.0.0.4:4000"),
+            local.rtp,
+            &rtp(0, n, 160 * u32::from(n), 9, None, &[2; 160]),
+        );
+        world.run(20);
+        if world.clients[0].rtp.len() > before {
+            last = (world.now() - began).as_millis() as u64;
+        }
+    }
+    assert!((10_000..36_000).contains(&last), "last packet after {last} ms");
+    let ended = Notice::Ended { leg: web.unwrap(), why: LegEnd::ConsentExpired };
+    assert!(world.notices.contains(&Notice::IceDisconnected { leg: web.unwrap() }));
+    assert!(world.notices.contains(&ended), "{:?}", world.notices);
+    let _ = leg;
+}
+
+#[test]
+fn garbage_on_every_port_is_counted_and_harms_nobody() {
+    let mut world = World::new(11, Link::default(), 1);
+    let (_, _, local) = sip_call(&mut world, Latching::SameIp, None);
+    let mut random = bifrons_rtc::ice::SeededRandom::new(3);
+    use bifrons_rtc::ice::Random;
+    let mut sent = 0;
+    let before: u64 =
+        world.sim.engine.counters()[0].all().iter().filter(|(n, _)| *n == "received").map(|(_, c)| c).sum();
+    for n in 0..4_000u32 {
+        let len = (random.next_u64() % 1_400) as usize;
+        let mut bytes = vec![0; len];
+        random.fill(&mut bytes);
+        if n % 3 == 0 && len > 2 {
+            bytes[0] = [0, 20, 22, 0x80, 0x90, 0xbf][random.next_u64() as usize % 6];
+        }
+        // From strangers, from the browser's own address and from the phone's.
+        let from = ["10.0.0.66:1", "10.0.0.2:6000", "10.0.0.4:4000", "10.0.0.4:4001"][n as usize % 4];
+        let to = [at("10.0.0.1:5000"), local.rtp, local.rtcp][random.next_u64() as usize % 3];
+        world.network.send(at(from), to, &bytes);
+        sent += 1;
+        if n % 64 == 0 {
+            world.run(2);
+        }
+    }
+    world.run(100);
+    assert_eq!(world.dropped(Drop::Panic), 0);
+    let received: u64 =
+        world.sim.engine.counters()[0].all().iter().filter(|(n, _)| *n == "received").map(|(_, c)| c).sum();
+    assert!(received - before >= sent, "{:?}", world.drops());
+    // The call goes on.
+    let heard = world.clients[0].rtp.len();
+    world.network.send(at("10.0.0.4:4000"), local.rtp, &rtp(0, 1, 160, 9, None, &[2; 160]));
+    world.network.send(at("10.0.0.4:4000"), local.rtp, &rtp(0, 2, 320, 9, None, &[2; 160]));
+    world.run(700);
+    world.network.send(at("10.0.0.4:4000"), local.rtp, &rtp(0, 3, 480, 9, None, &[2; 160]));
+    world.network.send(at("10.0.0.4:4000"), local.rtp, &rtp(0, 4, 640, 9, None, &[2; 160]));
+    world.run(100);
+    assert!(world.clients[0].rtp.len() > heard, "{:?}", world.drops());
+}
