@@ -1,7 +1,7 @@
 //! One outgoing stream made from changing sources.
 
 use super::send::ticks;
-use super::sequence::{DROPOUT_MAX, ExtendedSequence};
+use super::sequence::{DROPOUT_MAX, ExtendedSequence, MISORDER_MAX};
 use super::window::Window;
 use crate::Time;
 use core::time::Duration;
@@ -206,9 +206,8 @@ impl Rewriter {
             self.switches += 1;
             self.begin(packet, self.timestamp_now(now), now);
             self.switched_at = now;
-        } else if packet.index > self.highest_in {
-            let restarted = packet.index - self.highest_in > DROPOUT_MAX;
-            if restarted || self.timestamp_stepped(packet, now) {
+        } else if packet.index > self.highest_in || self.is_restart(packet) {
+            if self.is_restart(packet) || self.timestamp_stepped(packet, now) {
                 self.begin(packet, self.timestamp_now(now), now);
             } else if self.resume {
                 self.begin(packet, packet.timestamp.wrapping_add(current.timestamp_offset), now);
@@ -234,6 +233,13 @@ impl Rewriter {
     /// The last outgoing timestamp carried on by the time that has passed, at least by one.
     fn timestamp_now(&self, now: Time) -> u32 {
         self.last_out_timestamp.wrapping_add(ticks(now - self.last_at, self.clock_rate).max(1))
+    }
+
+    /// Further off than one run of a source can be: its counting has begun again. That is so when it came back
+    /// after another source that never went on.
+    fn is_restart(&self, packet: &Incoming) -> bool {
+        packet.index > self.highest_in.saturating_add(DROPOUT_MAX)
+            || packet.index.saturating_add(MISORDER_MAX) < self.highest_in
     }
 
     fn timestamp_stepped(&self, packet: &Incoming, now: Time) -> bool {
@@ -361,6 +367,17 @@ mod tests {
         let o = r.forward(at(1, 100_001, 12), ms(40)).unwrap();
         assert_eq!((o.sequence, o.timestamp), (1002, 50_320));
         assert_eq!(r.forward(at(1, 100_002, 172), ms(60)).unwrap().timestamp, 50_480);
+    }
+
+    #[test]
+    fn a_source_counted_anew_goes_on() {
+        let mut r = rewriter();
+        r.forward(at(1, 300_000, 0), ms(0)).unwrap();
+        // Another source came meanwhile, but the gate was shut; then the first came back.
+        r.pause();
+        assert_eq!(r.forward(at(1, 70_000, 800), ms(100)).unwrap().sequence, 1001);
+        assert_eq!(r.forward(at(1, 70_001, 960), ms(120)).unwrap().sequence, 1002);
+        assert_eq!((r.late, r.original(1000).unwrap().index), (0, 300_000));
     }
 
     #[test]

@@ -78,17 +78,20 @@ fn parse(text: &str) -> Option<Candidate> {
         related: None,
         extensions: Vec::new(),
     };
+    let mut related_port = None;
     // A name without a value at the end is left out: some stacks write one.
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
         match name {
             "raddr" if candidate.related.is_none() => candidate.related = Some((value.to_owned(), 0)),
-            "rport" if candidate.related.as_ref().is_some_and(|(_, port)| *port == 0) => {
-                let port = value.parse().ok()?;
-                candidate.related.iter_mut().for_each(|related| related.1 = port);
+            "rport" if candidate.related.is_some() && related_port.is_none() => {
+                related_port = Some(value.parse().ok()?);
             }
             _ if candidate.extensions.len() == ATTRIBUTE_LIST_MAX => return None,
             _ => candidate.extensions.push((name.to_owned(), value.to_owned())),
         }
+    }
+    if let (Some((_, port)), Some(given)) = (&mut candidate.related, related_port) {
+        *port = given;
     }
     Some(candidate)
 }
