@@ -113,10 +113,16 @@ impl<S: BoundSocket> Media for Engine<S> {
     }
 
     fn add_remote_candidate(&mut self, leg: LegId, candidate: &str) -> Result<(), MediaError> {
-        self.entry(leg).ok_or(MediaError::NoSuchLeg)?;
-        let Some(candidate) = parse_candidate(candidate).and_then(|parsed| parsed.to_remote().ok()) else {
+        let entry = self.entry(leg).ok_or(MediaError::NoSuchLeg)?;
+        let Some(parsed) = parse_candidate(candidate) else { return Ok(()) };
+        // One of before an ICE restart, on its way since (RFC 8838): its port may be somebody else's now.
+        if let (Some(ufrag), LegKind::WebRtc { credentials: Some((present, _)), .. }) =
+            (&parsed.ufrag, &entry.kind)
+            && ufrag != present
+        {
             return Ok(());
-        };
+        }
+        let Ok(candidate) = parsed.to_remote() else { return Ok(()) };
         self.command(leg.worker(), Command::Candidate { leg, candidate })
     }
 
