@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`echotest`] | what a page sends comes back |
 //! | [`nosip`] | a PeerConnection bridged to plain RTP |
+//! | [`sip`] | accounts and calls of pages |
 //! | [`plain`] | the plain side of a call, shared by nosip and sip |
 //! | [`params`] | members of a request, checked |
 #![forbid(unsafe_code)]
@@ -12,4 +13,5 @@ pub mod echotest;
 pub mod nosip;
 pub mod params;
 pub mod plain;
+pub mod sip;
 mod unique;

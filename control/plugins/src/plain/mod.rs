@@ -66,6 +66,8 @@ pub struct PlainSide {
     lines: Vec<Line>,
     /// The last plain description that we sent, and the last one that came.
     local: Option<Sdp>,
+    /// What [`PlainSide::local`] was before.
+    before: Option<Sdp>,
     remote: Option<Sdp>,
     origin: Option<Origin>,
     /// The direction that a hold of ours asks for.
@@ -85,7 +87,16 @@ pub struct RemoteOffer {
 impl PlainSide {
     /// Nothing negotiated yet.
     pub fn new(config: PlainConfig) -> Self {
-        Self { config, lines: Vec::new(), local: None, remote: None, origin: None, hold: None, near: None }
+        Self {
+            config,
+            lines: Vec::new(),
+            local: None,
+            remote: None,
+            origin: None,
+            hold: None,
+            near: None,
+            before: None,
+        }
     }
 
     /// Puts the RTP legs on the worker of this leg, the browser's.
@@ -311,6 +322,29 @@ impl PlainSide {
         Some(self.keep_local(plain))
     }
 
+    /// The last description that we made says what the one before it said: nothing that the peer has to
+    /// hear of.
+    pub fn is_unchanged(&self) -> bool {
+        let content = |sdp: &Sdp| {
+            let mut sdp = sdp.clone();
+            sdp.session.remove_lines('o');
+            sdp
+        };
+        match (&self.local, &self.before) {
+            (Some(now), Some(before)) => content(now) == content(before),
+            _ => false,
+        }
+    }
+
+    /// The browser's answer from the last description of the peer, once more.
+    ///
+    /// # Errors
+    /// See [`PlainError`].
+    pub fn repeat_answer(&mut self, cx: &mut PluginCx<'_>, policy: SrtpPolicy) -> Result<String, PlainError> {
+        let remote = self.remote.as_ref().ok_or(PlainError::NoOffer)?.to_string();
+        self.remote_answer(cx, remote.as_bytes(), policy)
+    }
+
     /// Sets or ends a hold of ours; [`PlainSide::reoffer`] then says so to the peer. Gates follow with
     /// [`PlainSide::apply_gates`].
     pub fn set_hold(&mut self, hold: Option<Direction>) {
@@ -478,7 +512,7 @@ impl PlainSide {
 
     fn keep_local(&mut self, plain: Sdp) -> String {
         let text = plain.to_string();
-        self.local = Some(plain);
+        self.before = self.local.replace(plain);
         text
     }
 
