@@ -30,7 +30,7 @@ mod worker;
 
 pub use config::{DriverChoice, EngineConfig, Limits, LocalAddress, StartError};
 pub use control::{Assembled, BoundSocket, Engine, SimEngine, StartReport};
-pub use handshake::Handshaker;
+pub use handshake::{HandshakeCount, HandshakeCounters, Handshaker};
 pub use id::LegId;
 pub use media::Media;
 pub use worker::{Worker, WorkerParts};

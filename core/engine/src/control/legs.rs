@@ -58,6 +58,16 @@ pub(super) enum LegKind {
     },
 }
 
+/// What a leg that has just been closed took part in.
+pub(super) struct ClosedLeg {
+    /// Sources that had it as an output.
+    pub sources: BTreeSet<StreamRef>,
+    /// Its own routes.
+    pub routes: BTreeMap<u8, Vec<Output>>,
+    /// The worker had lost it already.
+    pub lost: bool,
+}
+
 impl<S: BoundSocket> Engine<S> {
     /// The entry of a leg that is open.
     pub(super) fn entry(&self, leg: LegId) -> Option<&Entry> {
@@ -113,11 +123,8 @@ impl<S: BoundSocket> Engine<S> {
         }
     }
 
-    /// Counts a leg as closed; gives its last entry, if it was open.
-    pub(super) fn close_slot(
-        &mut self,
-        leg: LegId,
-    ) -> Option<(BTreeSet<StreamRef>, BTreeMap<u8, Vec<Output>>, bool)> {
+    /// Counts a leg as closed; gives what it took part in, if it was open.
+    pub(super) fn close_slot(&mut self, leg: LegId) -> Option<ClosedLeg> {
         let entry = self.entry_mut(leg).ok()?;
         let lost = entry.state == SlotState::Lost;
         entry.state = if lost { SlotState::Free } else { SlotState::Closing };
@@ -131,6 +138,6 @@ impl<S: BoundSocket> Engine<S> {
         if lost {
             handle.free.push_back(leg.slot());
         }
-        Some((sources, routes, lost))
+        Some(ClosedLeg { sources, routes, lost })
     }
 }

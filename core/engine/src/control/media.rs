@@ -194,7 +194,7 @@ impl<S: BoundSocket> Media for Engine<S> {
             KeyPlan::Keep
         } else {
             let plan = match &given {
-                None => KeyPlan::Plain(None),
+                None => KeyPlan::Plain,
                 Some((suite, local, theirs)) => {
                     let sdes =
                         SdesKeys { suite: suite.clone(), local: local.clone(), remote: theirs.clone() };
@@ -210,7 +210,7 @@ impl<S: BoundSocket> Media for Engine<S> {
                     if !same_outbound {
                         used.push(local.clone());
                     }
-                    KeyPlan::New { keys: Box::new(Keys { inbound, outbound }), same_inbound, same_outbound }
+                    KeyPlan::New { keys: Box::new(Keys::new(inbound, outbound)), same_inbound, same_outbound }
                 }
             };
             *keys = given;
@@ -277,8 +277,9 @@ impl<S: BoundSocket> Media for Engine<S> {
     }
 
     fn close_leg(&mut self, leg: LegId) {
-        let Some((sources, routes, lost)) = self.close_slot(leg) else { return };
-        self.forget_routes(leg, sources, routes);
+        let Some(closed) = self.close_slot(leg) else { return };
+        let lost = closed.lost;
+        self.forget_routes(leg, closed);
         if lost {
             return;
         }

@@ -68,6 +68,7 @@ pub struct Engine<S: BoundSocket = UdpSocket> {
     /// The worker whose reports are looked at next.
     turn: usize,
     threads: Option<start::Threads>,
+    handshakes: Arc<crate::HandshakeCounters>,
     /// Set to the handshake thread once it runs.
     handshake_wake: Option<Arc<std::sync::OnceLock<std::thread::Thread>>>,
 }
@@ -117,6 +118,11 @@ impl<S: BoundSocket> Engine<S> {
     /// Counters of each worker.
     pub fn counters(&self) -> Vec<Arc<Counters>> {
         self.workers.iter().map(|worker| worker.counters.clone()).collect()
+    }
+
+    /// Counters of the handshakes.
+    pub fn handshake_counters(&self) -> Arc<crate::HandshakeCounters> {
+        self.handshakes.clone()
     }
 
     /// The engine's clock: what all its times count from.

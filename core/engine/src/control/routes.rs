@@ -104,13 +104,8 @@ impl<S: BoundSocket> Engine<S> {
     }
 
     /// Takes a closed leg out of all routes.
-    pub(super) fn forget_routes(
-        &mut self,
-        leg: crate::LegId,
-        sources: BTreeSet<StreamRef>,
-        routes: std::collections::BTreeMap<u8, Vec<Output>>,
-    ) {
-        for source in sources {
+    pub(super) fn forget_routes(&mut self, leg: crate::LegId, closed: super::legs::ClosedLeg) {
+        for source in closed.sources {
             let Some(before) =
                 self.entry(source.leg).and_then(|entry| entry.routes.get(&source.mline)).cloned()
             else {
@@ -124,7 +119,7 @@ impl<S: BoundSocket> Engine<S> {
                 entry.routes.insert(source.mline, outputs);
             }
         }
-        for (mline, outputs) in routes {
+        for (mline, outputs) in closed.routes {
             let source = StreamRef { leg, mline };
             let workers: BTreeSet<u8> = outputs.iter().map(|output| output.to.leg.worker()).collect();
             for worker in workers.into_iter().filter(|worker| *worker != leg.worker()) {

@@ -345,6 +345,7 @@ fn assemble<S: BoundSocket>(
         signal,
         turn: 0,
         threads: None,
+        handshakes: handshaker.counters(),
         handshake_wake: Some(handshake_wake),
     };
     Ok((engine, parts, handshaker))

@@ -1,10 +1,12 @@
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bifrons_rtc::Time;
 use bifrons_rtc::dtls::{Connected, DtlsContext, Event, FailReason, Session, Tail, TailEvent};
 use bifrons_rtc::srtp::{Backend, Inbound, Outbound};
 
-use super::{FromHandshake, HandshakerLink, Start, ToHandshake};
+use super::HandshakeCount::{self, Refused};
+use super::{FromHandshake, HandshakeCounters, HandshakerLink, Start, ToHandshake};
 use crate::id::LegId;
 use crate::leg::Keys;
 use crate::media::LegEnd;
@@ -26,7 +28,7 @@ pub struct Handshaker {
     waiting: VecDeque<Box<Start>>,
     in_progress: usize,
     in_progress_max: usize,
-    refused: u64,
+    counters: Arc<HandshakeCounters>,
 }
 
 /// Where a leg's DTLS stands. Handshakes in progress are counted by `Active` without `connected`.
@@ -59,7 +61,7 @@ impl Handshaker {
             waiting: VecDeque::new(),
             in_progress: 0,
             in_progress_max,
-            refused: 0,
+            counters: Arc::default(),
         }
     }
 
@@ -86,14 +88,16 @@ impl Handshaker {
                 waker.wake();
             }
         }
+        self.counters.set(HandshakeCount::InProgress, self.in_progress as u64);
+        self.counters.set(HandshakeCount::Waiting, self.waiting.len() as u64);
         let backlog = self.backlog.iter().any(|backlog| !backlog.is_empty());
         let soon = backlog.then(|| now + std::time::Duration::from_millis(1));
         next.into_iter().chain(soon).min()
     }
 
-    /// Datagrams and messages that were dropped because a queue was full.
-    pub fn refused(&self) -> u64 {
-        self.refused
+    /// What it counts.
+    pub fn counters(&self) -> Arc<HandshakeCounters> {
+        self.counters.clone()
     }
 
     fn take(&mut self, now: Time, link: usize, message: ToHandshake) {
@@ -110,7 +114,7 @@ impl Handshaker {
                 let Some(entry) = self.sessions.get_mut(&leg) else { return };
                 match &mut entry.state {
                     State::Waiting if entry.early.len() < EARLY_MAX => entry.early.push(datagram),
-                    State::Waiting => self.refused += 1,
+                    State::Waiting => self.counters.add(Refused),
                     State::Active { session, .. } => {
                         session.handle_datagram(now, datagram.bytes());
                         self.after(leg);
@@ -172,6 +176,7 @@ impl Handshaker {
             }
             entry.state = State::Active { session: Box::new(session), connected: false };
             self.in_progress += 1;
+            self.counters.add(HandshakeCount::Started);
             self.after(leg);
         }
     }
@@ -232,6 +237,7 @@ impl Handshaker {
                 Event::Connected(done) => match keys(self.backend, &done) {
                     Some(keys) => {
                         *connected = true;
+                        self.counters.add(HandshakeCount::Connected);
                         messages.push(FromHandshake::Keys { leg, keys: Box::new(keys) });
                     }
                     None => ended = Some(LegEnd::DtlsError),
@@ -245,8 +251,13 @@ impl Handshaker {
         if !was_connected && (*connected || ended.is_some()) {
             self.in_progress -= 1;
         }
-        if ended.is_some() {
+        if let Some(why) = ended {
             entry.state = State::Over;
+            self.counters.add(match why {
+                LegEnd::DtlsTimeout => HandshakeCount::TimedOut,
+                LegEnd::DtlsAlert if was_connected => HandshakeCount::ClosedByPeer,
+                _ => HandshakeCount::Failed,
+            });
         }
         for message in messages {
             self.send(link, message);
@@ -263,6 +274,7 @@ impl Handshaker {
     fn over(&mut self, leg: LegId, answer: Option<Vec<u8>>) {
         let Some(entry) = self.sessions.get_mut(&leg) else { return };
         entry.state = State::Over;
+        self.counters.add(HandshakeCount::ClosedByPeer);
         let link = entry.link;
         if let Some(answer) = answer {
             self.transmit(link, leg, &answer);
@@ -279,7 +291,7 @@ impl Handshaker {
     fn transmit(&mut self, link: usize, leg: LegId, datagram: &[u8]) {
         match Inline::new(datagram) {
             Some(datagram) => self.send(link, FromHandshake::Datagram { leg, datagram }),
-            None => self.refused += 1,
+            None => self.counters.add(Refused),
         }
     }
 
@@ -291,7 +303,7 @@ impl Handshaker {
             {
                 backlog.push_back(message);
             }
-            _ => self.refused += 1,
+            _ => self.counters.add(Refused),
         }
     }
 }
@@ -301,5 +313,5 @@ fn keys(backend: Backend, done: &Connected) -> Option<Keys> {
     let srtp = done.srtp.as_ref()?;
     let inbound = Inbound::new(backend, &srtp.remote).ok()?;
     let outbound = Outbound::new(backend, &srtp.local).ok()?;
-    Some(Keys { inbound, outbound })
+    Some(Keys::new(inbound, outbound))
 }

@@ -4,8 +4,10 @@
 //! between the wire and here, inline in bounded rings. The message with the keys stands in the ring
 //! before the flight that ends the handshake, so that keys are installed before the peer can use them.
 
+mod counters;
 mod handshaker;
 
+pub use counters::{HandshakeCount, HandshakeCounters};
 pub use handshaker::Handshaker;
 
 use std::sync::Arc;

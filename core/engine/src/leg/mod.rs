@@ -3,6 +3,7 @@
 //! A leg is built and freed on the control side and travels in a box; a worker only moves the box
 //! into its slot and back.
 
+mod keys;
 mod route;
 mod rtp;
 mod stats;
@@ -10,6 +11,7 @@ mod stream;
 mod table;
 mod webrtc;
 
+pub(crate) use keys::Keys;
 pub(crate) use route::{Route, RouteOutput};
 pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SourceVerdict};
 pub(crate) use stats::{StreamShared, Word};
@@ -18,7 +20,6 @@ pub(crate) use table::LegTable;
 pub(crate) use webrtc::{DtlsPhase, FLOWS_MAX, RemotePlan, WebRtcTransport};
 
 use bifrons_rtc::Time;
-use bifrons_rtc::srtp::{Inbound, Outbound};
 
 use crate::driver::SocketKey;
 use crate::id::LegId;
@@ -73,12 +74,6 @@ pub(crate) enum Crypto {
     Waiting,
     /// SRTP.
     Srtp(Box<Keys>),
-}
-
-/// The keys of both directions.
-pub(crate) struct Keys {
-    pub inbound: Inbound,
-    pub outbound: Outbound,
 }
 
 /// What the control side has yet to be told: dirty bits, not a queue, so that nothing can be lost.

@@ -47,8 +47,8 @@ pub(crate) struct RtpPlan {
 pub(crate) enum KeyPlan {
     /// They are as before, and so are all indices.
     Keep,
-    /// Plain RTP. What is inside is on its way to be freed.
-    Plain(Option<Box<Keys>>),
+    /// Plain RTP.
+    Plain,
     /// SDES keys. A direction whose key has not changed keeps its context: with a fresh one its
     /// indices would be used twice.
     New { keys: Box<Keys>, same_inbound: bool, same_outbound: bool },

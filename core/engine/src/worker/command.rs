@@ -7,7 +7,7 @@ use crate::counter::{Drop, Work};
 use crate::driver::Driver;
 use crate::handshake::ToHandshake;
 use crate::id::LegId;
-use crate::leg::{Crypto, DtlsPhase, KeyPlan, Leg, RemotePlan, RtpPlan, Stream, Transport};
+use crate::leg::{Crypto, DtlsPhase, KeyPlan, Keys, Leg, RemotePlan, RtpPlan, Stream, Transport};
 use crate::media::StreamRef;
 use crate::message::{Command, Garbage, Report, SocketTag};
 use crate::random::Replay;
@@ -164,33 +164,30 @@ impl<D: Driver> Worker<D> {
             && let Transport::Rtp(rtp) = &mut leg.transport
         {
             rtp.set_remote(now, &plan);
-            match &mut plan.keys {
-                KeyPlan::Keep => {}
-                KeyPlan::Plain(old) => {
-                    if let Crypto::Srtp(keys) = std::mem::replace(&mut leg.crypto, Crypto::Plain) {
-                        *old = Some(keys);
+            let mut unused = None;
+            match (std::mem::replace(&mut plan.keys, KeyPlan::Keep), &mut leg.crypto) {
+                (KeyPlan::Keep, _) => {}
+                (KeyPlan::Plain, crypto) => {
+                    if let Crypto::Srtp(keys) = std::mem::replace(crypto, Crypto::Plain) {
+                        unused = Some(keys);
                     }
                 }
-                KeyPlan::New { keys, same_inbound, same_outbound } => match &mut leg.crypto {
-                    Crypto::Srtp(old) => {
-                        if *same_inbound {
-                            std::mem::swap(&mut old.inbound, &mut keys.inbound);
-                        }
-                        if *same_outbound {
-                            std::mem::swap(&mut old.outbound, &mut keys.outbound);
-                        }
-                        std::mem::swap(old, keys);
+                (KeyPlan::New { mut keys, same_inbound, same_outbound }, Crypto::Srtp(old)) => {
+                    if same_inbound {
+                        std::mem::swap(&mut old.inbound, &mut keys.inbound);
                     }
-                    _ => {
-                        let plan = std::mem::replace(&mut plan.keys, KeyPlan::Plain(None));
-                        if let KeyPlan::New { keys, .. } = plan {
-                            leg.crypto = Crypto::Srtp(keys);
-                        }
+                    if same_outbound {
+                        std::mem::swap(&mut old.outbound, &mut keys.outbound);
                     }
-                },
+                    unused = Keys::succeed(old, keys, now);
+                }
+                (KeyPlan::New { keys, .. }, crypto) => *crypto = Crypto::Srtp(keys),
             }
             leg.report_at = leg.report_at.min(now + super::report::REPORT_FIRST);
             self.rearm(id.slot(), now);
+            if let Some(keys) = unused {
+                self.free(Garbage::Keys(keys));
+            }
         } else {
             self.counters.count(Drop::StaleCommand);
         }

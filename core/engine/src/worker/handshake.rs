@@ -87,13 +87,14 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Puts keys in place, then lets through what was held back for them.
-    fn install_keys(&mut self, now: Time, id: LegId, mut keys: Box<Keys>) {
+    fn install_keys(&mut self, now: Time, id: LegId, keys: Box<Keys>) {
         let Some(leg) = self.legs.get_mut(id) else { return self.free(Garbage::Keys(keys)) };
         match &mut leg.crypto {
             Crypto::Srtp(old) => {
-                // A new DTLS session. Sequence numbers start anew with it, so the old keys go.
-                std::mem::swap(old, &mut keys);
-                self.free(Garbage::Keys(keys));
+                // A new DTLS session beside the old one.
+                if let Some(older) = Keys::succeed(old, keys, now) {
+                    self.free(Garbage::Keys(older));
+                }
             }
             waiting => *waiting = Crypto::Srtp(keys),
         }

@@ -177,6 +177,11 @@ impl<D: Driver> Worker<D> {
     pub fn turn(&mut self) {
         let now = self.driver.now();
         let busy = self.turn_at(now);
+        // The watchdog: a turn that takes long delays every packet behind it.
+        let took_us = (self.driver.now() - now).as_micros() as u64;
+        if took_us > self.counters.work(Work::TurnMaxUs) {
+            self.counters.set(Work::TurnMaxUs, took_us);
+        }
         let wait = if busy || self.settings.busy_poll {
             Wait::Poll
         } else {

@@ -58,7 +58,7 @@ impl<D: Driver> Worker<D> {
                 if !matches!(kind, Kind::Rtp | Kind::Rtcp) {
                     return self.drop_packet(received, Drop::NotMedia);
                 }
-                if !self.legs.get(id).is_some_and(|leg| !leg.ended) {
+                if self.legs.get(id).is_none_or(|leg| leg.ended) {
                     return self.drop_packet(received, Drop::UnknownSource);
                 }
                 self.current = Some(id);
@@ -91,8 +91,7 @@ impl<D: Driver> Worker<D> {
             return self.drop_packet(received, Drop::NotMedia);
         };
         let len = match &mut leg.crypto {
-            Crypto::Srtp(keys) if rtcp => keys.inbound.unprotect_rtcp(now, bytes),
-            Crypto::Srtp(keys) => keys.inbound.unprotect_rtp(now, bytes),
+            Crypto::Srtp(keys) => keys.unprotect(now, bytes, rtcp),
             _ => Ok(bytes.len()),
         };
         let len = match len {

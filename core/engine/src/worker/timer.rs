@@ -10,6 +10,7 @@ use crate::counter::Work;
 use crate::driver::Driver;
 use crate::leg::{Crypto, Leg, Transport};
 use crate::media::StreamRef;
+use crate::message::Garbage;
 
 /// How soon a start of DTLS that found the ring full is tried again.
 const START_RETRY: Duration = Duration::from_millis(20);
@@ -32,8 +33,9 @@ impl<D: Driver> Worker<D> {
         if leg.ended {
             return;
         }
+        let mut expired = None;
         if let Crypto::Srtp(keys) = &mut leg.crypto {
-            keys.inbound.on_timeout(now);
+            expired = keys.expire(now);
         }
         let reports = leg.report_at <= now;
         if let Transport::WebRtc(webrtc) = &mut leg.transport {
@@ -45,6 +47,9 @@ impl<D: Driver> Worker<D> {
         }
         if reports {
             self.send_reports(now, id);
+        }
+        if let Some(keys) = expired {
+            self.free(Garbage::Keys(keys));
         }
         let lines = self.legs.get(id).map_or(0, |leg| leg.streams.len());
         for mline in 0..lines {
@@ -99,7 +104,7 @@ fn deadline(leg: &Leg, now: Time) -> Option<Time> {
         Transport::Rtp(_) => None,
     };
     let keys = match &leg.crypto {
-        Crypto::Srtp(keys) => keys.inbound.next_timeout(),
+        Crypto::Srtp(keys) => keys.next_timeout(),
         _ => None,
     };
     let streams = leg.streams.iter().flat_map(|stream| {
