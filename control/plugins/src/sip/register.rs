@@ -7,7 +7,7 @@ use bifrons_sip_ua::message::{SipUri, Uri};
 use bifrons_sip_ua::ua::AccountConfig;
 use serde_json::{Map, Value, json};
 
-use super::handle::{Handle, Registration};
+use super::handle::Registration;
 use super::{
     ALREADY_REGISTERED, INVALID_ADDRESS, INVALID_ELEMENT, MISSING_ELEMENT, Reply, Sip, UNAVAILABLE,
     WRONG_STATE, headers, now_ms, of_ua,
