@@ -115,16 +115,18 @@ describe('reclaim', { skip }, () => {
   });
 
   test('a session that nobody claims ends', async () => {
-    const client = await WsClient.open(server);
+    const brief = await startServer({ reclaimTimeoutS: 3 });
+    const client = await WsClient.open(brief);
     const session_id = await client.createSession();
     await client.close();
     await sleep(1000);
-    const other = await WsClient.open(server);
+    const other = await WsClient.open(brief);
     // A request names it and so keeps it alive once; then nothing does.
     assert.equal((await other.request({ janus: 'keepalive', session_id })).janus, 'ack');
-    await sleep(18_500);
+    await sleep(10_000);
     const late = await other.request({ janus: 'keepalive', session_id });
     assert.equal(late.error?.code, 458);
     await other.close();
+    await brief.stop();
   });
 });
