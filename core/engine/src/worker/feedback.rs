@@ -65,10 +65,13 @@ impl<D: Driver> Worker<D> {
         else {
             return;
         };
-        let input = &mut stream.input;
-        input.statistics.on_sender_report(&report.info, now);
-        input.clock.update(report.info.ntp, local);
-        let (Some(mapping), clock) = (input.statistics.mapping(), input.clock) else { return };
+        stream.input.statistics.on_sender_report(&report.info, now);
+        let (mapping, mut clock) = (stream.input.statistics.mapping(), stream.input.clock);
+        clock.update(report.info.ntp, local);
+        // One peer has one clock. Audio and video measured apart would differ by their reports' delays, and
+        // lips would not fit the voice.
+        leg.streams.iter_mut().for_each(|stream| stream.input.clock = clock);
+        let Some(mapping) = mapping else { return };
         let source = StreamRef { leg: id, mline: mline as u8 };
         let mut at = 0;
         while let Some(worker) = self

@@ -158,10 +158,12 @@ impl<D: Driver> Worker<D> {
                 }
             }
         };
-        let stream = leg.streams.get_mut(usize::from(what.mline)).ok_or(Drop::NoStream)?;
-        if let Some(twcc) = &mut stream.input.twcc
-            && let Some(sequence) =
-                packet.extension(stream.extensions.transport_cc).and_then(transport_sequence)
+        let stream = leg.streams.get(usize::from(what.mline)).ok_or(Drop::NoStream)?;
+        let transport_cc = stream.extensions.transport_cc;
+        // These numbers count the packets of a whole leg: one receiver takes them all, or each would report
+        // the packets of the other streams as lost. It is that of the first stream that has one.
+        if let Some(sequence) = packet.extension(transport_cc).and_then(transport_sequence)
+            && let Some(twcc) = leg.streams.iter_mut().find_map(|stream| stream.input.twcc.as_mut())
         {
             let before = twcc.deadline();
             twcc.on_packet(sequence, now);
@@ -171,6 +173,7 @@ impl<D: Driver> Worker<D> {
                 self.wheel.lower(id.slot(), at);
             }
         }
+        let stream = leg.streams.get_mut(usize::from(what.mline)).ok_or(Drop::NoStream)?;
         if !stream.recv {
             return Err(Drop::NotReceiving);
         }

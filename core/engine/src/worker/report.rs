@@ -133,11 +133,15 @@ impl<D: Driver> Worker<D> {
 
     /// What the timers of a stream have to send: NACKs, transport-wide feedback, the bitrate cap.
     pub(super) fn send_feedback(&mut self, now: Time, source: StreamRef) {
+        // Transport-wide feedback is about the leg: any source of it is named.
+        let heard = self.legs.get(source.leg).map_or(&[][..], |leg| &leg.streams);
+        let heard = heard.iter().find_map(|stream| stream.input.ssrc);
         let Some(stream) = self.stream_mut(source) else { return };
         let sender_ssrc = stream.local_ssrc;
         let mut buffer = [0u8; COMPOUND_MAX];
         let mut writer = Writer::new(&mut buffer);
-        let Some(media_ssrc) = stream.input.ssrc else { return };
+        let own = stream.input.ssrc;
+        let media_ssrc = own.or(heard).unwrap_or(0);
         if writer.receiver_report(sender_ssrc, &[]).is_err()
             || writer.sdes_cname(sender_ssrc, &stream.cname).is_err()
         {
@@ -164,6 +168,7 @@ impl<D: Driver> Worker<D> {
             }
         }
         if stream.feedback.remb
+            && own.is_some()
             && let Some(bitrate_bps) = stream.input.cap.due(None, now)
         {
             // No room: it is repeated in a second.
