@@ -259,8 +259,17 @@ fn offers_that_meet_are_tried_again() {
     assert_idle(&mut net);
 }
 
-/// A call from a scripted peer at 127.0.0.2 to Alice, with `extra` headers on the INVITE; and its answer's To.
+/// A call from a scripted peer at 127.0.0.2 to Alice, with `extra` headers on the INVITE; and our tag.
 fn called_by_peer(extra: &str) -> (Net, usize, CallId, String) {
+    let (mut net, peer, call, answer, branch) = answered_to_peer(extra);
+    ack(&mut net, peer, &answer, &branch);
+    expect!(net, 0, UaEvent::Acknowledged { .. });
+    let tag = answer.to.tag().expect("a tag").to_owned();
+    (net, peer, call, tag)
+}
+
+/// The same before its ACK.
+fn answered_to_peer(extra: &str) -> (Net, usize, CallId, Message, String) {
     let mut net = Net::new();
     let ua = net.ua(|_| ());
     let peer = net.peer();
@@ -280,10 +289,7 @@ fn called_by_peer(extra: &str) -> (Net, usize, CallId, String) {
     net.agent(ua).accept(now, call, ANSWER.to_vec(), &[]).expect("accepted");
     let (answer, branch) = net.take_response(peer);
     assert_eq!(answer.status(), Some(200));
-    ack(&mut net, peer, &answer, &branch);
-    expect!(net, ua, UaEvent::Acknowledged { .. });
-    let tag = answer.to.tag().expect("a tag").to_owned();
-    (net, peer, call, tag)
+    (net, peer, call, answer, branch)
 }
 
 fn ack(net: &mut Net, peer: usize, answer: &Message, branch: &str) {
@@ -680,6 +686,32 @@ fn dialogs_survive_the_death_of_the_sip_process() {
     net.agent(1).hangup(now, b, &[]).expect("hung up");
     expect!(net, 0, UaEvent::Ended { code: 200, .. });
     assert_idle(&mut net);
+}
+
+#[test]
+fn an_ack_that_died_with_the_sip_process_is_not_missed() {
+    for goes_on in [true, false] {
+        let (mut net, peer, call, answer, _) = answered_to_peer("");
+        let tag = answer.to.tag().expect("a tag").to_owned();
+        net.kill(0);
+        net.event(0);
+        net.event(0);
+        if goes_on {
+            let text =
+                in_dialog("INVITE", 2, &tag, "Contact: <sip:p@127.0.0.2>\nContent-Type: application/sdp\n");
+            net.send_body(peer, 2, &text, OFFER);
+        } else {
+            net.advance(T64_MS + 1);
+        }
+        expect!(net, 0, UaEvent::Acknowledged { sdp: None, .. });
+        if goes_on {
+            expect!(net, 0, UaEvent::ReinviteReceived { .. });
+        }
+        assert_eq!(net.count_sent(0, "BYE"), 0);
+        let now = net.now;
+        net.agent(0).hangup(now, call, &[]).expect("hung up");
+        assert_idle(&mut net);
+    }
 }
 
 #[test]

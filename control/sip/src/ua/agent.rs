@@ -514,8 +514,11 @@ impl UserAgent {
                     },
                 );
             }
-            RESPOND if reason != RefusedReason::Malformed => {
-                self.on_expired(now_ms, ServerId(about), ExpiredCause::Ended)
+            RESPOND if self.servers.contains_key(&ServerId(about)) => {
+                self.on_expired(now_ms, ServerId(about), ExpiredCause::Ended);
+                if reason != RefusedReason::UnknownId {
+                    self.respond_status(ServerId(about), 500, &[]);
+                }
             }
             _ => {}
         }

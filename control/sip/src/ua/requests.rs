@@ -48,6 +48,9 @@ impl UserAgent {
             return;
         }
         let account = call.account;
+        // Whoever goes on in the dialog has had our 2xx.
+        self.ack_missed(now_ms, id);
+        let Some(call) = self.calls.get_mut(id) else { return };
         if matches!(method, Method::Invite | Method::Update) {
             self.offer_received(now_ms, id, server, origin, request, parts);
             return;

@@ -520,6 +520,29 @@ impl UserAgent {
         self.events.push_back(UaEvent::Acknowledged { call: id, sdp, details });
     }
 
+    /// The ACK came while the SIP process was dead: the peer would have repeated its INVITE else.
+    pub(super) fn ack_missed(&mut self, now_ms: u64, id: CallId) {
+        let life = self.life;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let Phase::Answered { server, hangup, .. } = &mut call.phase else { return };
+        if server.life == life {
+            return;
+        }
+        let hangup = hangup.take();
+        call.phase = Phase::Established;
+        self.arm(id);
+        match hangup {
+            Some(headers) => self.send_bye(now_ms, id, &headers),
+            None => {
+                self.events.push_back(UaEvent::Acknowledged {
+                    call: id,
+                    sdp: None,
+                    details: Details::default(),
+                });
+            }
+        }
+    }
+
     pub(super) fn on_cancelled(&mut self, now_ms: u64, server: ServerId, text: &[u8]) {
         let Some(id) = self.servers.remove(&server) else { return };
         let cancel = self.parse(text);
@@ -701,11 +724,7 @@ impl UserAgent {
                     self.no_ack(now_ms, id);
                     return;
                 }
-                // The ACK came while the SIP process was dead: the peer would have repeated its INVITE else.
-                self.servers.remove(&server.id);
-                if let Some(call) = self.calls.get_mut(id) {
-                    call.phase = Phase::Established;
-                }
+                self.ack_missed(now_ms, id);
             }
             Phase::AnswerPending { deadline, .. } if due(*deadline) => {
                 let _ = self.hangup(
