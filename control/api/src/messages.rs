@@ -38,6 +38,10 @@ impl Api {
         };
         let result =
             self.call(media, plugin, |plugin, cx| plugin.message(cx, key, request.transaction, body, jsep));
+        if answered {
+            // After what the plugin asked for during the call.
+            self.core.effects.push_back(Effect::Negotiated(key));
+        }
         match result {
             MessageResult::Success(data) if data.is_object() => {
                 let Some(handle) = self.core.handles.get(&key) else { return Ok(()) };
@@ -57,10 +61,6 @@ impl Api {
                 self.core.reply(request.source.transport, &Value::Object(reply));
             }
             MessageResult::Error(reason) => return Err(ApiError::new(Code::PluginMessage, reason)),
-        }
-        if answered {
-            // After what the plugin asked for during the call.
-            self.core.effects.push_back(Effect::Negotiated(key));
         }
         Ok(())
     }
