@@ -17,7 +17,7 @@ impl Api {
         while let Some(effect) = self.core.effects.pop_front() {
             match effect {
                 Effect::PushEvent { handle, transaction, data, jsep } => {
-                    self.push_event(media, handle, transaction.as_deref(), data, jsep);
+                    self.push_event(media, handle, transaction.as_deref(), data, jsep.map(|jsep| *jsep));
                 }
                 Effect::ClosePc(handle) => self.hang_up(media, handle, "Close PC"),
                 Effect::EndHandle(handle) => self.end_handle(media, handle),

@@ -53,7 +53,7 @@ pub(crate) enum Effect {
         handle: HandleKey,
         transaction: Option<String>,
         data: Value,
-        jsep: Option<Jsep>,
+        jsep: Option<Box<Jsep>>,
     },
     ClosePc(HandleKey),
     EndHandle(HandleKey),
@@ -227,7 +227,12 @@ impl PluginHost for Host<'_> {
         data: Value,
         jsep: Option<Jsep>,
     ) {
-        self.core.effects.push_back(Effect::PushEvent { handle, transaction, data, jsep });
+        self.core.effects.push_back(Effect::PushEvent {
+            handle,
+            transaction,
+            data,
+            jsep: jsep.map(Box::new),
+        });
     }
 
     fn close_pc(&mut self, handle: HandleKey) {

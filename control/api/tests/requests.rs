@@ -266,7 +266,7 @@ fn replies() {
     );
     let on_handle = |verb: &str| json!({"janus":verb,"transaction":"t","session_id":12,"handle_id":h});
     let success = r#"{"janus":"success","session_id":12,"transaction":"t"}"#.to_owned();
-    assert_eq!(world.ask(on_handle("hangup")), [success.clone()]);
+    assert_eq!(world.ask(on_handle("hangup")), [success.as_str()]);
     assert_eq!(
         world.ask(on_handle("detach")),
         [success.clone(), format!(r#"{{"janus":"detached","session_id":12,"sender":{h}}}"#)]

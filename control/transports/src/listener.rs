@@ -85,20 +85,19 @@ impl Shared {
 
     fn permit(&self, source: IpAddr) -> Option<Permit> {
         let limits = &self.settings.limits;
-        let mut by_source = self.open.by_source.borrow_mut();
-        let count = by_source.get(&source).copied().unwrap_or(0);
-        if self.open.all.get() >= limits.connections_max || count >= limits.connections_per_source_max {
-            return None;
-        }
-        by_source.insert(source, count + 1);
-        self.open.all.set(self.open.all.get() + 1);
-        Some(Permit(self.open.clone(), Some(source)))
+        let count = self.open.by_source.borrow().get(&source).copied().unwrap_or(0);
+        let full =
+            self.open.all.get() >= limits.connections_max || count >= limits.connections_per_source_max;
+        (!full).then(|| self.hold(Some(source)))
     }
 
-    /// A place for the time between an upgrade and its end, when the request's own is given back.
-    pub(crate) fn spare_permit(&self) -> Permit {
+    /// A place without a question: for what was let in already.
+    pub(crate) fn hold(&self, source: Option<IpAddr>) -> Permit {
         self.open.all.set(self.open.all.get() + 1);
-        Permit(self.open.clone(), None)
+        if let Some(source) = source {
+            *self.open.by_source.borrow_mut().entry(source).or_default() += 1;
+        }
+        Permit(self.open.clone(), source)
     }
 }
 
@@ -191,7 +190,7 @@ async fn accept(shared: Rc<Shared>, listener: TcpListener, protocol: Protocol, t
         // Behind a trusted proxy many clients share an address: there the proxy counts.
         let proxied =
             shared.settings.access.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
-        let permit = if proxied { Some(shared.spare_permit()) } else { shared.permit(source_key(peer.ip())) };
+        let permit = if proxied { Some(shared.hold(None)) } else { shared.permit(source_key(peer.ip())) };
         let Some(permit) = permit else {
             shared.count(|counters| counters.connections_refused += 1);
             continue;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bifrons_api::RequestSource;
+use bifrons_api::rate::source_key;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -63,9 +64,10 @@ pub(crate) fn handshake(shared: Rc<Shared>, ip: IpAddr, mut request: Request<Inc
         out.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    let connection = shared.spare_permit();
+    // The connection's own place is given back when its HTTP part ends.
+    let place = shared.hold(Some(source_key(ip)));
     tokio::task::spawn_local(async move {
-        let _connection = connection;
+        let _place = place;
         let Ok(io) = upgrade.await else { return };
         let max = shared.settings.limits.body_bytes_max;
         let config = WebSocketConfig::default()
