@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::{FIXED_HEADER_LEN, Header, ONE_BYTE_PROFILE, Packet, RtpError, TWO_BYTE_PROFILE};
+use super::{FIXED_HEADER_LEN, Header, ONE_BYTE_PROFILE, RtpError, TWO_BYTE_PROFILE};
 use crate::bytes::put;
 
 /// Longest extension block [`edit_extensions`] writes, bytes without the four-byte head.
@@ -108,13 +108,6 @@ pub fn edit_extensions(
     Ok(start..packet.end)
 }
 
-impl<'a> Packet<&'a [u8]> {
-    /// The packet at `range` in `buffer`, checked.
-    pub fn at(buffer: &'a [u8], range: Range<usize>) -> Result<Self, RtpError> {
-        Packet::parse(buffer.get(range).ok_or(RtpError::TooShort)?)
-    }
-}
-
 /// Why a header was not rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EditError {
@@ -154,6 +147,7 @@ impl core::error::Error for EditError {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::Packet;
     use super::*;
     use proptest::prelude::*;
 

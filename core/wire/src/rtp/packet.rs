@@ -22,6 +22,13 @@ pub struct Packet<B> {
     payload_end: usize,
 }
 
+impl<'a> Packet<&'a [u8]> {
+    /// The packet at `range` in `buffer`, checked.
+    pub fn at(buffer: &'a [u8], range: Range<usize>) -> Result<Self, RtpError> {
+        Packet::parse(buffer.get(range).ok_or(RtpError::TooShort)?)
+    }
+}
+
 impl<B: AsRef<[u8]>> Packet<B> {
     /// Checks header and padding of a decrypted packet.
     pub fn parse(bytes: B) -> Result<Self, RtpError> {
