@@ -673,6 +673,43 @@ fn limits_are_errors_that_lose_nothing() {
 }
 
 #[test]
+fn requests_wait_outside_while_the_application_does_not_keep_up() {
+    let mut net = Net::new();
+    let ua = net.ua(|config| config.queue_max = 3);
+    let now = net.now;
+    net.agent(ua).register(now, guest("alice", ua)).expect("an account");
+    let text = |number: u32| {
+        format!(
+            "MESSAGE sip:alice@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.2;branch=z9hG4bK{number}\r\n\
+             From: <sip:p@127.0.0.2>;tag=p\r\nTo: <sip:alice@127.0.0.1>\r\nCall-ID: {number}\r\n\
+             CSeq: 1 MESSAGE\r\nContent-Length: 1\r\n\r\nx"
+        )
+    };
+    for number in 0..5 {
+        let origin = bifrons_sip_protocol::Origin {
+            source: "127.0.0.2:5060".parse().expect("an address"),
+            local: "127.0.0.1:5060".parse().expect("an address"),
+            ident: "main".into(),
+            transport: bifrons_sip_protocol::Transport::Udp,
+            flow: None,
+            tls: None,
+        };
+        let id = bifrons_sip_protocol::ServerId(u64::from(number) + 100);
+        let message = FromSip::Request { id, origin, text: text(number).into_bytes(), parts: Vec::new() };
+        net.agent(ua).handle(now, message);
+    }
+    let agent = net.agent(ua);
+    let status = |message: ToSip| match message {
+        ToSip::Respond { status, .. } => status,
+        other => panic!("{other:?}"),
+    };
+    let answers: Vec<u16> = std::iter::from_fn(|| agent.poll_output()).map(status).collect();
+    assert_eq!(answers, [200, 200, 200, 503, 503]);
+    assert_eq!(agent.counters().limits, 2);
+    assert_eq!(std::iter::from_fn(|| agent.poll_event()).count(), 3);
+}
+
+#[test]
 fn dialogs_survive_the_death_of_the_sip_process() {
     let (mut net, a, b) = established();
     for node in [0, 1] {

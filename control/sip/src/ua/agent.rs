@@ -35,6 +35,8 @@ pub struct UserAgent {
     pub(super) refers: Arena<ReferId, Refer>,
     /// Contact user to account.
     pub(super) tokens: HashMap<String, AccountId>,
+    /// Accounts that name sources: all that a request without a Contact of ours is compared with.
+    pub(super) sourced: BTreeSet<AccountId>,
     /// (Call-ID, local tag) to call.
     pub(super) dialogs: HashMap<(String, String), CallId>,
     /// (Call-ID, local tag) to a REFER whose call is gone or that had none.
@@ -152,6 +154,7 @@ impl UserAgent {
             out: VecDeque::new(),
             events: VecDeque::new(),
             tokens: HashMap::new(),
+            sourced: BTreeSet::new(),
             dialogs: HashMap::new(),
             refer_dialogs: HashMap::new(),
             invites: HashMap::new(),

@@ -24,7 +24,7 @@ pub struct Config {
     pub clients_max: usize,
     /// Most received REFERs whose progress is being reported.
     pub refers_max: usize,
-    /// Most events and messages that wait to be polled; while there are more, new INVITEs are answered 503.
+    /// Most events that wait to be polled; while there are more, requests that would make another are answered 503.
     pub queue_max: usize,
     /// REGISTER requests a second that are started by timers and restarts.
     pub registrations_per_s: u32,

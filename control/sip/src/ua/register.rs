@@ -51,11 +51,15 @@ impl UserAgent {
         };
         self.check_account(&account)?;
         let (token, registers) = (account.token.clone(), account.config.register);
+        let has_sources = !account.config.sources.is_empty();
         let id = self.accounts.insert(account).map_err(|_| {
             self.counters.limits += 1;
             UaError::Limit("accounts")
         })?;
         self.tokens.insert(token, id);
+        if has_sources {
+            self.sourced.insert(id);
+        }
         if registers && let Err(error) = self.send_register(now_ms, id, expires_s) {
             self.drop_account(id);
             return Err(error);
@@ -89,6 +93,11 @@ impl UserAgent {
         let renewal =
             matches!(new.state, AccountState::Registered | AccountState::Registering { renewal: true });
         new.state = if registers { AccountState::Registering { renewal } } else { AccountState::Disabled };
+        if new.config.sources.is_empty() {
+            self.sourced.remove(&id);
+        } else {
+            self.sourced.insert(id);
+        }
         if let Some(account) = self.accounts.get_mut(id) {
             *account = new;
         }
@@ -483,6 +492,7 @@ impl UserAgent {
         self.account_timer(id, None);
         if let Some(account) = self.accounts.remove(id) {
             self.tokens.remove(&account.token);
+            self.sourced.remove(&id);
         }
     }
 }

@@ -104,16 +104,6 @@ impl UserAgent {
         }
     }
 
-    /// False (and 503) while the application does not keep up.
-    fn has_room(&mut self, server: ServerId) -> bool {
-        let room = self.events.len() < self.config.queue_max;
-        if !room {
-            self.counters.limits += 1;
-            self.respond_status(server, 503, &[("Retry-After", "5")]);
-        }
-        room
-    }
-
     pub(super) fn message_received(
         &mut self,
         server: ServerId,
@@ -123,9 +113,6 @@ impl UserAgent {
         request: Message,
         parts: Vec<Part>,
     ) {
-        if !self.has_room(server) {
-            return;
-        }
         self.answer_ok(server, call);
         let details = Details::of(&request, Some(origin.source), parts);
         let content_type = request.header("Content-Type").unwrap_or("text/plain").to_owned();
@@ -154,9 +141,6 @@ impl UserAgent {
             self.respond_status(server, 489, &[("Allow-Events", "refer")]);
             return;
         };
-        if !self.has_room(server) {
-            return;
-        }
         self.answer_ok(server, call);
         let state = request.typed("Subscription-State", SubscriptionState::parse).ok().flatten();
         let details = Details::of(&request, Some(origin.source), parts);

@@ -263,6 +263,13 @@ impl UserAgent {
                 return;
             }
         };
+        // What ends something is always heard.
+        let is_end = matches!(request.cseq.method, Method::Ack | Method::Bye | Method::Cancel);
+        if self.events.len() >= self.config.queue_max && !is_end {
+            self.counters.limits += 1;
+            self.respond_status(id, 503, &[("Retry-After", "5")]);
+            return;
+        }
         if let Some(tag) = request.to.tag() {
             let key = (request.call_id.clone(), tag.to_owned());
             self.request_in_dialog(now_ms, id, origin, request, &key, parts);
@@ -340,7 +347,8 @@ impl UserAgent {
         let user = request.request_uri().and_then(|uri| uri.user());
         let source = origin.source.ip();
         let (mut trunk, mut known_source) = (None, false);
-        for (id, account) in self.accounts.iter() {
+        for id in self.sourced.iter().copied() {
+            let Some(account) = self.accounts.get(id) else { continue };
             let config = &account.config;
             if account.remove || !fits(&config.ident) || !config.sources.iter().any(|s| s.contains(source)) {
                 continue;
@@ -405,7 +413,7 @@ impl UserAgent {
         request: Message,
         parts: Vec<Part>,
     ) {
-        if self.draining || self.events.len() >= self.config.queue_max {
+        if self.draining {
             self.respond_status(id, 503, &[("Retry-After", "5")]);
             return;
         }
