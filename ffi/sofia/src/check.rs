@@ -32,6 +32,10 @@ pub(crate) fn request(text: &[u8]) -> Result<&[u8], &'static str> {
     if !scan.start_line.ends_with(b" SIP/2.0") || scan.start_line.split(|byte| *byte == b' ').count() != 3 {
         return Err("request line");
     }
+    let uri = scan.start_line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    if !uri.contains(&b':') || !uri.iter().all(|byte| byte.is_ascii_graphic() && !b"<>\"".contains(byte)) {
+        return Err("Request-URI");
+    }
     if text[..scan.body_at].contains(&0) {
         return Err("NUL in the headers");
     }
@@ -128,6 +132,8 @@ mod tests {
         for (from, to) in [
             ("SIP/2.0\r\n", "SIP/1.0\r\n"),
             ("BYE sip", "BYE  sip"),
+            ("sip:a@b", "<sip:a@b>"),
+            ("sip:a@b", "nothing"),
             ("CSeq: 2 BYE", "CSeq: 2 INVITE"),
             ("CSeq: 2 BYE", "CSeq: BYE"),
             ("Call-ID: x\r\n", ""),

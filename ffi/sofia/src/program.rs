@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use bifrons_sip_protocol::{
-    ClientId, FlowAction, FlowId, FromSip, GateRules, Generation, ListenId, RefusedReason, ReliableId,
-    RequestFlags, ServerId, Settings, TEXT_BYTES_MAX, TlsSettings, ToSip, TraceDirection, TransactionId,
-    Transport,
+    ClientId, FlowAction, FlowId, FromSip, GateRules, ListenId, RefusedReason, ReliableId, RequestFlags,
+    ServerId, Settings, TEXT_BYTES_MAX, TlsSettings, ToSip, TraceDirection, TransactionId, Transport,
 };
 
 use crate::agent::{Agent, Failure, Incoming, Outgoing, Reliable, Route};
@@ -97,12 +96,15 @@ impl Program {
                 return self.refused(kind, 0, RefusedReason::Protocol, error.to_string());
             }
         };
-        if self.agent.is_some() && generation != self.outbox.generation {
+        if self.agent.is_none() {
+            // Before Hello an answer carries the generation of what it answers.
+            self.outbox.generation = generation;
+        } else if generation != self.outbox.generation {
             self.counters.generation_dropped += 1;
             return;
         }
         let (kind, about) = (message.kind(), about(&message));
-        if let Err((reason, detail)) = self.message(generation, message, descriptor) {
+        if let Err((reason, detail)) = self.message(message, descriptor) {
             self.refused(kind, about, reason, detail);
         }
     }
@@ -112,17 +114,12 @@ impl Program {
         self.outbox.push(&FromSip::Refused { kind, about, reason, detail });
     }
 
-    fn message(
-        &mut self,
-        generation: Generation,
-        message: ToSip,
-        descriptor: Option<OwnedFd>,
-    ) -> Result<(), Refusal> {
+    fn message(&mut self, message: ToSip, descriptor: Option<OwnedFd>) -> Result<(), Refusal> {
         if self.agent.is_none() && !matches!(message, ToSip::Hello { .. }) {
             return Err((RefusedReason::Unsupported, "the first message is Hello".into()));
         }
         match message {
-            ToSip::Hello { settings } => self.hello(generation, settings),
+            ToSip::Hello { settings } => self.hello(settings),
             ToSip::Listen { id, ident, transport, address, via_host, descriptor: comes, tls } => {
                 if comes != descriptor.is_some() {
                     return Err((RefusedReason::Listen, "the socket did not come with the message".into()));
@@ -176,7 +173,7 @@ impl Program {
         }
     }
 
-    fn hello(&mut self, generation: Generation, settings: Settings) -> Result<(), Refusal> {
+    fn hello(&mut self, settings: Settings) -> Result<(), Refusal> {
         let bad = |detail: &str| Err((RefusedReason::Malformed, detail.to_owned()));
         if self.agent.is_some() {
             return Err((RefusedReason::Unsupported, "a second Hello".into()));
@@ -195,7 +192,6 @@ impl Program {
         let agent = Agent::new(&settings).map_err(stack)?;
         gate::with(|gate| gate.configure(&settings));
         self.outbox.queue_max = settings.queue_max as usize;
-        self.outbox.generation = generation;
         self.settings = settings;
         self.outbox.push(&FromSip::Ready { library: agent.version() });
         self.agent = Some(agent);
@@ -240,7 +236,7 @@ impl Program {
             (None, None) => return refuse("NUL in the ident"),
         };
         let tls = tls.or(self.settings.tls.as_ref());
-        let opening = Opening { transport, descriptor, bound: None };
+        let opening = Opening { transport, address, descriptor, bound: None };
         let listen = |error| (RefusedReason::Listen, error);
         let bound = agent.listen(ident, address, via_host, tls, opening).map_err(listen)?;
         self.listeners.insert(id.0, ident);

@@ -26,11 +26,14 @@ const SWEEP_MS: i64 = 1_000;
 pub fn run() -> io::Result<()> {
     ignore_signals();
     log::redirect();
-    // SAFETY: descriptor 3 is ours by the contract with the parent; the check below finds if it is not.
-    let link = unsafe { OwnedFd::from_raw_fd(LINK_FD) };
-    let link = Link::from_fd(link).map_err(|_| {
-        io::Error::other("descriptor 3 is not open: this program is started by bifrons, not by hand")
-    })?;
+    // SAFETY: asks for flags only.
+    if unsafe { libc::fcntl(LINK_FD, libc::F_GETFD) } < 0 {
+        return Err(io::Error::other(
+            "descriptor 3 is not open: this program is started by bifrons, not by hand",
+        ));
+    }
+    // SAFETY: descriptor 3 is open, and ours by the contract with the parent.
+    let link = Link::from_fd(unsafe { OwnedFd::from_raw_fd(LINK_FD) })?;
     let mut program = Program::new();
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     let mut swept_ms = 0;

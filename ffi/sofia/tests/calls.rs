@@ -61,7 +61,7 @@ fn a_call_out_with_its_bye() {
     let ok = answer(&invite, "200 OK", "b", &contact, "v=0\r\n");
     peer.send(&ok);
     let branch = sip.response(id, 200).branch;
-    let dialog = call.clone().to_tag("b");
+    let dialog = call.clone().tagged("b");
     sip.ack(id, &branch, "", &dialog.text("ACK", "", ""));
     let ack = peer.recv("ACK ");
     assert_ne!(header(&ack, "Via"), header(&invite, "Via"));
@@ -131,7 +131,7 @@ fn a_call_in_with_a_late_bye() {
     assert!(ok.ends_with("\r\n\r\nv=0\r\n"), "{ok}");
     // It is repeated until the ACK.
     peer.recv("SIP/2.0 200 ");
-    let dialog = call.to_tag("ours");
+    let dialog = call.tagged("ours");
     peer.send(&peer.request("ACK", "in2", &dialog, "", ""));
     let ack = sip.expect(|message| matches!(message, FromSip::Ack { .. }));
     assert!(matches!(ack, FromSip::Ack { id, .. } if id == got.id));
@@ -184,7 +184,7 @@ fn the_peer_cancels() {
     let mut statuses = [peer.recv("SIP/2.0 "), peer.recv("SIP/2.0 ")].map(|text| text[8..11].to_owned());
     statuses.sort();
     assert_eq!(statuses, ["200", "487"]);
-    peer.send(&peer.request("ACK", "c1", &call.to_tag("ours"), "", ""));
+    peer.send(&peer.request("ACK", "c1", &call.tagged("ours"), "", ""));
     sip.respond(invite.id, 200, "", "");
     sip.refused(RefusedReason::UnknownId);
     sip.assert_alive();
@@ -201,7 +201,7 @@ fn methods_inside_and_outside_a_dialog() {
             .into_iter()
             .enumerate()
     {
-        let call = Call::new(&format!("m-{method}"), peer.uri()).to_tag("b").cseq(number as u32 + 1);
+        let call = Call::new(&format!("m-{method}"), peer.uri()).tagged("b").cseq(number as u32 + 1);
         let extra = "Event: refer\r\nRefer-To: <sip:c@example.org>\r\nContact: <sip:us@127.0.0.1>\r\nContent-Type: message/sipfrag\r\n";
         let id = sip.request("", &call.text(method, extra, sipfrag));
         let got = peer.recv(method);

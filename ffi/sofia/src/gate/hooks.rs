@@ -73,14 +73,19 @@ pub unsafe fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> 
 /// # Safety
 /// As for the C library's function: `address` points to `len` bytes.
 pub unsafe fn bind(fd: c_int, address: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
-    let replaced = catch_unwind(AssertUnwindSafe(|| with(|gate| replace(gate, fd)))).unwrap_or(false);
+    // SAFETY: the address has the length given.
+    let wanted = unsafe { self::address(address, len) };
+    let is_listener =
+        with(|gate| gate.opening.as_ref().map(|opening| opening.address)) == wanted && wanted.is_some();
+    let replaced =
+        is_listener && catch_unwind(AssertUnwindSafe(|| with(|gate| replace(gate, fd)))).unwrap_or(false);
     let result = if replaced {
         0
     } else {
         // SAFETY: the caller's arguments as they are.
         unsafe { libc::syscall(libc::SYS_bind, fd, address, len) as c_int }
     };
-    if result == 0 {
+    if result == 0 && is_listener {
         let _ = catch_unwind(AssertUnwindSafe(|| with(|gate| bound(gate, fd))));
     }
     result

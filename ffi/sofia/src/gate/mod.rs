@@ -43,10 +43,11 @@ pub(crate) struct Listener {
     pub(crate) local: SocketAddr,
 }
 
-/// The next `bind`: what listener is being opened.
+/// The listener that is being opened. The library binds other sockets on the way, to see what IPv6 can do.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) transport: Transport,
+    pub(crate) address: SocketAddr,
     pub(crate) descriptor: Option<OwnedFd>,
     /// What was bound.
     pub(crate) bound: Option<SocketAddr>,

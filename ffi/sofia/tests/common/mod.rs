@@ -12,7 +12,7 @@ use bifrons_sip_link::SipProcess;
 use bifrons_sip_protocol::*;
 
 /// How long anything may take before a test gives up. Never part of what is asserted.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The program, and control's end of its link.
 pub struct Sip {
@@ -97,10 +97,20 @@ impl Sip {
                 return self.inbox.remove(at).expect("just found");
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "nothing that fits came, but {:#?}", self.inbox);
+            assert!(!left.is_zero(), "nothing that fits came, but {}", self.described());
             let lives = self.fill(left);
-            assert!(lives || self.inbox.iter().any(&fits), "the program ended; before: {:#?}", self.inbox);
+            assert!(lives || self.inbox.iter().any(&fits), "the program ended; before: {}", self.described());
         }
+    }
+
+    fn described(&self) -> String {
+        let texts = self.inbox.iter().map(|message| match message {
+            FromSip::Request { text, .. } | FromSip::Response { text, .. } | FromSip::Stray { text, .. } => {
+                format!("{}: {}", message.name(), String::from_utf8_lossy(text))
+            }
+            other => format!("{other:?}"),
+        });
+        texts.collect::<Vec<_>>().join("\n")
     }
 
     /// Everything that has come and was not taken.
@@ -392,7 +402,7 @@ impl Call {
         }
     }
 
-    pub fn to_tag(mut self, tag: &str) -> Call {
+    pub fn tagged(mut self, tag: &str) -> Call {
         self.to = format!("<sip:bob@example.org>;tag={tag}");
         self
     }
