@@ -1,7 +1,7 @@
 //! The one agent: Sofia's root, transports and the calls that make and answer transactions. What is unsafe
 //! about them ends here; `program.rs` deals in ids and text.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -244,8 +244,7 @@ impl Agent {
         headers: &[u8],
         body: &[u8],
     ) -> Result<*mut sys::msg_t, Failure> {
-        let reason = if reason.is_empty() { None } else { c_string(reason) };
-        let reason = reason.as_ref().map_or(ptr::null(), |reason| reason.as_ptr());
+        let reason = c_string(reason).ok_or(Failure::Malformed("reason"))?;
         let to_tag = c_string(to_tag).ok_or(Failure::Malformed("To tag"))?;
         let headers = c_string(headers).ok_or(Failure::Malformed("headers"))?;
         // SAFETY: the transaction lives by its handle; the message is ours until returned.
@@ -276,9 +275,12 @@ impl Agent {
             if !to_tag.is_empty() {
                 sys::nta_incoming_tag(to.0.as_ptr(), to_tag.as_ptr());
             }
+            // The library keeps the pointer of the phrase, so the message's home must own it.
+            let phrase: *const c_char =
+                if reason.is_empty() { ptr::null() } else { sys::su_strdup(message.cast(), reason.as_ptr()) };
             let (status, end) = (c_int::from(status), ptr::null());
             let transaction = to.0.as_ptr();
-            let completed = sys::nta_incoming_complete_response(transaction, message, status, reason, end, 0);
+            let completed = sys::nta_incoming_complete_response(transaction, message, status, phrase, end, 0);
             if completed < 0 {
                 return fail(Failure::Malformed("headers"));
             }

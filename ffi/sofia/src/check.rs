@@ -43,7 +43,8 @@ pub(crate) fn request(text: &[u8]) -> Result<&[u8], &'static str> {
         return Err("a header without a name");
     }
     for (name, compact) in SINGLE_HEADERS {
-        if scan.values(name, Some(*compact)).count() != 1 {
+        let mut values = scan.values(name, Some(*compact));
+        if values.next().is_none_or(<[u8]>::is_empty) || values.next().is_some() {
             return Err("not exactly one From, To, Call-ID and CSeq");
         }
     }

@@ -51,6 +51,7 @@ unsafe extern "C" {
     pub fn su_root_threading(root: *mut su_root_t, enable: c_int) -> c_int;
     pub fn su_root_step(root: *mut su_root_t, timeout_ms: c_long) -> c_long;
     pub fn su_free(home: *mut su_home_t, block: *mut c_void);
+    pub fn su_strdup(home: *mut su_home_t, text: *const c_char) -> *mut c_char;
     pub fn su_log_redirect(log: *mut su_log_t, logger: Option<su_logger_f>, stream: *mut c_void);
     pub fn su_strlst_item(list: *const su_strlst_t, index: usize) -> *const c_char;
     pub fn su_strlst_len(list: *const su_strlst_t) -> usize;

@@ -142,7 +142,6 @@ fn what_control_gets_wrong_is_refused() {
         &good.replace("INVITE sip:b@example.org", "INVITE <sip:b>"),
         &good.replace("INVITE sip:b@example.org", "INVITE bad uri"),
         &good.replace("From: <sip:alice@example.org>;tag=a", "From: ;;;"),
-        &good.replace("To: <sip:bob@example.org>", "To: <<<>"),
         &good.replace("CSeq: 1 INVITE", "CSeq: 99999999999999 INVITE"),
         &good.replace("CSeq: 1 INVITE", "CSeq: 1 ACK"),
         &good.replace("Call-ID: good", "Call-ID: "),
