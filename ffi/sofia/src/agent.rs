@@ -17,6 +17,9 @@ use crate::tags::{Tags, c_string};
 /// How long a connection may live without having carried a SIP message, in milliseconds.
 const SILENT_FLOW_MS: u32 = 60_000;
 
+/// What the library takes, in bytes: any datagram. Smaller limits are the gate's and the program's, which count.
+const STACK_BYTES_MAX: u32 = 65_535;
+
 /// Handle of a client transaction. Valid until [`Outgoing::destroy`], which consumes it.
 #[derive(Debug)]
 pub(crate) struct Outgoing(ptr::NonNull<sys::nta_outgoing_t>);
@@ -61,7 +64,7 @@ impl Agent {
         let mut tags = Tags::new()
             .int(&raw const sys::ntatag_ua, 1)
             .int(&raw const sys::ntatag_udp_mtu, 65_535)
-            .int(&raw const sys::ntatag_maxsize, settings.message_bytes_max)
+            .int(&raw const sys::ntatag_maxsize, STACK_BYTES_MAX)
             .int(&raw const sys::ntatag_max_proceeding, settings.server_transactions_max)
             .int(&raw const sys::ntatag_client_rport, 1)
             .int(&raw const sys::ntatag_server_rport, 1)

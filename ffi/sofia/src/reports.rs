@@ -82,7 +82,7 @@ impl Program {
                 return self.answer_alone(transaction, status, None);
             }
         };
-        if text.len() > TEXT_BYTES_MAX {
+        if text.len() > (self.settings.message_bytes_max as usize).min(TEXT_BYTES_MAX) {
             self.counters.refused_size += 1;
             return self.answer_alone(transaction, 413, None);
         }

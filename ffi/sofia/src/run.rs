@@ -8,7 +8,7 @@ use bifrons_sip_link::{LINK_FD, Link};
 use bifrons_sip_protocol::FRAME_BYTES_MAX;
 
 use crate::program::Program;
-use crate::{clock, log};
+use crate::{clock, log, sys};
 
 /// Turns of the library's loop before control is heard again.
 const STEPS_MAX: usize = 40;
@@ -25,6 +25,7 @@ const SWEEP_MS: i64 = 1_000;
 /// If descriptor 3 is no link.
 pub fn run() -> io::Result<()> {
     ignore_signals();
+    never_block_on_names();
     log::redirect();
     // SAFETY: asks for flags only.
     if unsafe { libc::fcntl(LINK_FD, libc::F_GETFD) } < 0 {
@@ -134,4 +135,12 @@ fn ignore_signals() {
         // SAFETY: ignoring a signal installs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
+}
+
+/// Where a request is answered before its source is in Via (400, 505), the library looks the host of Via up with
+/// `getaddrinfo`, which would block for the resolver's time-outs: anybody could stop us with one datagram each.
+/// Names that requests are sent to are not concerned, the library has a resolver of its own for these.
+fn never_block_on_names() {
+    // SAFETY: both are C strings, which the call copies.
+    unsafe { sys::__nss_configure_lookup(c"hosts".as_ptr(), c"files".as_ptr()) };
 }

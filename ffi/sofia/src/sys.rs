@@ -208,6 +208,8 @@ unsafe extern "C" {
         still_pending: c_int,
     ) -> c_int;
 
+    /// From the C library (`nss.h`): which services `getaddrinfo` asks.
+    pub fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
     /// From the C library, with the `va_list` as the pointer that it is passed as on every 64-bit Unix.
     pub fn vsnprintf(buffer: *mut c_char, len: usize, format: *const c_char, arguments: *mut c_void)
     -> c_int;

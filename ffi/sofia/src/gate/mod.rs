@@ -92,6 +92,10 @@ reasons! {
     Stun = "gate_stun",
     /// The first byte begins no SIP message.
     FirstByte = "gate_first_byte",
+    /// No end of headers, or a request of another version.
+    Malformed = "gate_malformed",
+    /// The top Via names a host where an address must stand: the stack would look it up, and block.
+    Via = "gate_via",
     /// Only line ends: a keep-alive.
     KeepAlive = "gate_keepalive",
     /// A multipart body that is malformed.
@@ -197,6 +201,9 @@ impl Gate {
             Some(byte) if !scan::is_token(*byte) => return Verdict::Drop(Reason::FirstByte),
             Some(_) => {}
         }
+        if let Some(reason) = blocks_the_stack(datagram) {
+            return Verdict::Drop(reason);
+        }
         let key = self.next_parts;
         let extra = format!("{}: {key}\r\n", self.parts_header);
         match multipart::take_apart(datagram, self.multipart, extra.as_bytes()) {
@@ -253,6 +260,29 @@ impl Gate {
     }
 }
 
+/// The stack answers some requests before it has put their source into Via, and then looks the host of Via up,
+/// blocking for the resolver's whole time-out; `maddr` and a forged `received` do the same later. So such
+/// requests never reach it.
+fn blocks_the_stack(datagram: &[u8]) -> Option<Reason> {
+    let Some(scan) = scan::Scan::new(datagram) else { return Some(Reason::Malformed) };
+    if scan.start_line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
+        return None;
+    }
+    let version = scan.start_line.trim_ascii_end();
+    let at = version.len().checked_sub(7);
+    if !at.and_then(|at| version.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(b"SIP/2.0")) {
+        return Some(Reason::Malformed);
+    }
+    let via = scan.values("Via", Some(b'v')).next()?;
+    let is_address = |name: &[u8]| {
+        let times = via.windows(name.len()).filter(|piece| piece.eq_ignore_ascii_case(name)).count();
+        let value = scan::parameter(via, name).and_then(|value| std::str::from_utf8(value).ok());
+        let value = value.map(|value| value.trim_start_matches('[').trim_end_matches(']'));
+        times == 0 || (times == 1 && value.is_some_and(|value| value.parse::<std::net::IpAddr>().is_ok()))
+    };
+    (!is_address(b"maddr") || !is_address(b"received")).then_some(Reason::Via)
+}
+
 /// 64 bits that nobody outside can guess.
 fn random() -> u64 {
     let mut bytes = [0u8; 8];
@@ -269,6 +299,7 @@ mod tests {
     use super::*;
 
     const SOURCE: &str = "127.0.0.9:5060";
+    const A: &[u8] = b"A sip:a SIP/2.0\r\n\r\n";
 
     fn judge(gate: &mut Gate, datagram: &[u8]) -> Verdict {
         gate.judge(SOURCE.parse().unwrap(), datagram, 0)
@@ -280,6 +311,19 @@ mod tests {
         assert_eq!(judge(&mut gate, b"OPTIONS sip:a SIP/2.0\r\n\r\n"), Verdict::Pass);
         assert_eq!(judge(&mut gate, b"\r\nSIP/2.0 200 OK\r\n\r\n"), Verdict::Pass);
         assert_eq!(judge(&mut gate, b"\r\n\r\n"), Verdict::Drop(Reason::KeepAlive));
+        assert_eq!(judge(&mut gate, b"A sip:a SIP/2.0\r\n"), Verdict::Drop(Reason::Malformed));
+        assert_eq!(judge(&mut gate, b"A sip:a SIP/3.0\r\n\r\n"), Verdict::Drop(Reason::Malformed));
+        for (via, passes) in [
+            ("host.example;branch=1", true),
+            ("127.0.0.1;maddr=[::1];received=127.0.0.1", true),
+            ("127.0.0.1;maddr=host.example", false),
+            ("127.0.0.1;Received=host.example", false),
+            ("127.0.0.1;received=127.0.0.1;received=host.example", false),
+            ("127.0.0.1;received", false),
+        ] {
+            let text = format!("A sip:a SIP/2.0\r\nv: SIP/2.0/UDP {via}\r\n\r\n");
+            assert_eq!(judge(&mut gate, text.as_bytes()) == Verdict::Pass, passes, "{via}");
+        }
         assert_eq!(judge(&mut gate, &[0, 1, 0, 0]), Verdict::Drop(Reason::Stun));
         assert_eq!(judge(&mut gate, &[1, 1, 0, 0]), Verdict::Drop(Reason::Stun));
         assert_eq!(judge(&mut gate, &[0xf8, 1]), Verdict::Drop(Reason::FirstByte));
@@ -294,18 +338,18 @@ mod tests {
         let network = |prefix| Network { address: "127.0.0.9".parse().unwrap(), prefix };
         let rules = GateRules { blocked: vec![network(8)], ..GateRules::default() };
         gate.set_rules(rules.clone());
-        assert_eq!(judge(&mut gate, b"A"), Verdict::Drop(Reason::Blocked));
+        assert_eq!(judge(&mut gate, A), Verdict::Drop(Reason::Blocked));
         gate.set_rules(GateRules { allowed: vec![network(32)], ..rules });
-        assert_eq!(judge(&mut gate, b"A"), Verdict::Pass);
+        assert_eq!(judge(&mut gate, A), Verdict::Pass);
         gate.set_rules(GateRules { only_allowed: true, ..GateRules::default() });
-        assert_eq!(judge(&mut gate, b"A"), Verdict::Drop(Reason::Blocked));
+        assert_eq!(judge(&mut gate, A), Verdict::Drop(Reason::Blocked));
         gate.set_rules(GateRules { source_rate_per_s: 1, source_burst: 2, ..GateRules::default() });
-        assert_eq!(judge(&mut gate, b"A"), Verdict::Pass);
-        assert_eq!(judge(&mut gate, b"A"), Verdict::Pass);
-        assert_eq!(judge(&mut gate, b"A"), Verdict::Drop(Reason::Rate));
-        assert_eq!(gate.judge(SOURCE.parse().unwrap(), b"A", 1_000), Verdict::Pass);
+        assert_eq!(judge(&mut gate, A), Verdict::Pass);
+        assert_eq!(judge(&mut gate, A), Verdict::Pass);
+        assert_eq!(judge(&mut gate, A), Verdict::Drop(Reason::Rate));
+        assert_eq!(gate.judge(SOURCE.parse().unwrap(), A, 1_000), Verdict::Pass);
         gate.set_rules(GateRules { datagram_bytes_max: 1, ..GateRules::default() });
-        assert_eq!(judge(&mut gate, b"AB"), Verdict::Drop(Reason::Size));
+        assert_eq!(judge(&mut gate, A), Verdict::Drop(Reason::Size));
     }
 
     #[test]
