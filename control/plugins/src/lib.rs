@@ -14,4 +14,7 @@ pub mod nosip;
 pub mod params;
 pub mod plain;
 pub mod sip;
+#[cfg(test)]
+#[allow(missing_docs)]
+mod testing;
 mod unique;

@@ -15,6 +15,8 @@
 pub mod error;
 pub mod routes;
 pub mod sdes;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 use std::net::{IpAddr, SocketAddr};
@@ -402,11 +404,14 @@ impl PlainSide {
 
     /// Takes directions, profiles and keys of a peer's offer; nothing is told to the engine yet.
     fn take_offer(&mut self, sdp: &Sdp) -> Result<SrtpPolicy, PlainError> {
-        if !self
-            .lines
-            .iter()
-            .any(|line| sdp.media.get(line.plain).is_some_and(|media| remote_of(sdp, media, false).is_some()))
-        {
+        // A peer that holds in the old way (0.0.0.0) has told its address before.
+        let reachable = |line: &Line| {
+            sdp.media.get(line.plain).is_some_and(|media| {
+                let holds = sdp.connection(media).is_some_and(|connection| connection.is_hold());
+                remote_of(sdp, media, false).is_some() || (holds && line.remote.is_some())
+            })
+        };
+        if !self.lines.iter().any(reachable) {
             return Err(PlainError::NoRemoteAddress);
         }
         let mut policy = SrtpPolicy::Follow;
