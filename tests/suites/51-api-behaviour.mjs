@@ -83,9 +83,7 @@ describe('long polls', { skip }, () => {
   });
 
   test('a WebSocket without the subprotocol is refused', async () => {
-    // Debian's janus takes a handshake that names no subprotocol at all, and then never answers on it.
-    const none = serverKind === 'janus' ? [] : [undefined];
-    for (const protocol of [...none, 'other-protocol', 'janus-admin-protocol']) {
+    for (const protocol of [null, 'other-protocol', 'janus-admin-protocol']) {
       await assert.rejects(WsClient.open(server, { protocol }), `${protocol} was taken`);
     }
   });
