@@ -128,6 +128,15 @@ describe('accounts', { skip }, () => {
     await client.close();
   });
 
+  test('an account registers over TCP and is called there', async () => {
+    const { handle, user } = await account({ proxy: `${kamailio.proxy};transport=tcp`, force_tcp: true });
+    const peer = await caller(user, [invite(), recvCode(480, { optional: [100, 180] }), outgoing('ACK', 1, { inDialog: false })]);
+    await handle.sip('incomingcall');
+    await handle.message({ request: 'decline', code: 480 });
+    await hangup(handle);
+    await peer.done();
+  });
+
   test('an HA1 in place of the password registers too', async () => {
     const { createHash } = await import('node:crypto');
     const client = await WsClient.open(server);
@@ -275,6 +284,34 @@ describe('outgoing calls', { skip }, () => {
       await handle.message({ request: 'dtmf_info', digit });
       await handle.sip('dtmfsent');
     }
+    await handle.message({ request: 'hangup' });
+    await hangup(handle);
+    await peer.done();
+  });
+
+  test('an INFO of the peer arrives with type and content', async () => {
+    const text = { type: 'application/dtmf-relay', lines: ['Signal=7', 'Duration=160'] };
+    const peer = await sipp([answered(), pause(100), request('INFO', 2, { text }), recvCode(200), byeFromThem()]);
+    const { handle } = await guest();
+    await call(handle, peer.uri());
+    await handle.sip('accepted');
+    const info = data(await handle.sip('info')).result;
+    assert.equal(info.type, 'application/dtmf-relay');
+    assert.match(info.content, /Signal=7/);
+    await handle.message({ request: 'hangup' });
+    await hangup(handle);
+    await peer.done();
+  });
+
+  test('a MESSAGE goes both ways in a call', async () => {
+    const peer = await sipp([answered(), recv('MESSAGE', { has: 'good morning' }), answer(200, 'OK'),
+      request('MESSAGE', 2, { text: { type: 'text/plain', lines: ['good evening'] } }), recvCode(200), byeFromThem()]);
+    const { handle } = await guest();
+    await call(handle, peer.uri());
+    await handle.sip('accepted');
+    await handle.message({ request: 'message', content: 'good morning' });
+    await handle.sip('messagesent');
+    assert.match(data(await handle.sip('message')).result.content, /good evening/);
     await handle.message({ request: 'hangup' });
     await hangup(handle);
     await peer.done();

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Browser } from '../e2e/browser.mjs';
 import { sleep, until } from '../e2e/process.mjs';
-import { cannotRun, startServer } from '../e2e/server.mjs';
+import { cannotRun, serverKind, startServer } from '../e2e/server.mjs';
 import { startBaresip } from '../e2e/sip/baresip.mjs';
 import { secretOf, startKamailio } from '../e2e/sip/kamailio.mjs';
 import { RtpPeer } from '../e2e/sip/rtp-peer.mjs';
@@ -185,6 +185,40 @@ describe('sipp', { skip }, () => {
       await peerHears(media);
       await tab.page.call('dtmf', tab.handle, '159#');
       await until('the digits', () => media.events.join('') === '159#');
+      await hangUp(tab);
+      await tab.page.close();
+    }));
+});
+
+describe('two pages', { skip }, () => {
+  test('call each other through the registrar', async () => {
+    const [caller, called] = [await phone(), await phone('http')];
+    await dial(caller, kamailio.aor(called.user));
+    await takeCall(called);
+    await caller.page.sip(caller.handle, 'accepted');
+    await pageHears(caller);
+    await pageHears(called);
+    assert.equal((await hangUp(caller)).code, 200);
+    assert.equal((await called.page.sip(called.handle, 'hangup')).data.result.code, 200);
+    await caller.page.close();
+    await called.page.close();
+  });
+});
+
+describe('an ICE restart in a SIP call', { skip: skip || (serverKind === 'janus' && 'Janus sends it on as a re-INVITE') }, () => {
+  test('is answered by the gateway alone', () =>
+    // A re-INVITE would be a message that sipp's scenario does not expect, and fail it.
+    measured((sdp) => [answered(sdp), byeFromThem()], async (peer, media) => {
+      const tab = await phone();
+      await dial(tab, peer.uri());
+      await tab.page.sip(tab.handle, 'accepted');
+      await pageHears(tab);
+      const ufrag = async () => /a=ice-ufrag:(\S+)/.exec(await tab.page.call('remoteSdp', tab.handle))[1];
+      const before = await ufrag();
+      await tab.page.call('offer', tab.handle, { request: 'update' }, { iceRestart: true });
+      await until('new credentials', async () => (await ufrag()) !== before);
+      await pageHears(tab);
+      await peerHears(media);
       await hangUp(tab);
       await tab.page.close();
     }));

@@ -9,8 +9,10 @@ export const audioSdp = (port, { direction = 'sendrecv', extra = [], proto = 'RT
   ['v=0', `o=sipp 1 ${version} IN IP4 127.0.0.1`, 's=-', 'c=IN IP4 127.0.0.1', 't=0 0', `m=audio ${port} ${proto} ${payloads}`,
     'a=rtpmap:0 PCMU/8000', 'a=rtpmap:101 telephone-event/8000', 'a=fmtp:101 0-15', 'a=ptime:20', `a=${direction}`, ...extra];
 
-const body = (sdp) =>
-  sdp ? ['Content-Type: application/sdp', 'Content-Length: [len]', '', ...sdp] : ['Content-Length: 0', ''];
+const body = (sdp, text) => {
+  if (sdp) return ['Content-Type: application/sdp', 'Content-Length: [len]', '', ...sdp];
+  return text ? [`Content-Type: ${text.type}`, 'Content-Length: [len]', '', ...text.lines] : ['Content-Length: 0', ''];
+};
 const send = (lines, attributes = '') => `<send ${attributes}><![CDATA[\n${lines.join('\n')}\n\n]]></send>`;
 const tag = 'sipp-[call_number]-[pid]';
 const contact = 'Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>';
@@ -46,11 +48,11 @@ export const answer = (code, phrase, { sdp, headers = [], first = false } = {}) 
 export const refuse = (code, phrase, headers = []) =>
   [recvInvite(), answer(100, 'Trying', { first: true }), answer(code, phrase, { headers, first: true }), recv('ACK')];
 
-/** A request in a dialog that the other side started. */
-export const request = (method, cseq, { sdp, headers = [] } = {}) =>
+/** A request in a dialog that the other side started; `text` is a body of `{type, lines}`. */
+export const request = (method, cseq, { sdp, text, headers = [] } = {}) =>
   send([`${method} [next_url] SIP/2.0`, 'Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]', '[routes]',
     `From:[$local];tag=${tag}`, 'To:[$remote]', '[last_Call-ID:]', `CSeq: ${cseq} ${method}`, contact,
-    'Max-Forwards: 70', ...headers, ...body(sdp)], method === 'ACK' ? '' : 'retrans="500"');
+    'Max-Forwards: 70', ...headers, ...body(sdp, text)], method === 'ACK' ? '' : 'retrans="500"');
 
 /** A request of a call that we start to `-s` at the registrar. */
 export const outgoing = (method, cseq, { sdp, headers = [], from = 'peer', inDialog = method !== 'INVITE', branch = '[branch]' } = {}) =>
