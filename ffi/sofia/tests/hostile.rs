@@ -265,17 +265,12 @@ fn the_largest_message_and_one_more_byte() {
     for spare in [64, 0] {
         let body = "x".repeat(room - spare);
         let branch = if spare == 0 { "edg2" } else { "edge" };
-        let text = peer.request("MESSAGE", branch, &call, "", &body);
+        let text = peer.request("MESSAGE", branch, &Call::new(branch, "sip:us@127.0.0.1"), "", &body);
         assert_eq!(text.len(), TEXT_BYTES_MAX - spare);
         peer.send(&text);
         // With what the stack adds to Via the second is too large to hand over.
         if spare == 0 {
-            let came = peer.try_recv(PATIENCE);
-            assert!(
-                came.as_ref().is_some_and(|text| text.starts_with("SIP/2.0 413 ")),
-                "{came:?} {:?}",
-                sip.drain().len()
-            );
+            peer.recv("SIP/2.0 413 ");
         } else {
             let got = sip.incoming("MESSAGE");
             assert!(got.text.ends_with(&body));

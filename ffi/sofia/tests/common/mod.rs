@@ -12,7 +12,7 @@ use bifrons_sip_link::SipProcess;
 use bifrons_sip_protocol::*;
 
 /// How long anything may take before a test gives up. Never part of what is asserted.
-pub const PATIENCE: Duration = Duration::from_secs(6);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The program, and control's end of its link.
 pub struct Sip {
