@@ -21,7 +21,7 @@ pub struct JsonLimits {
 
 impl Default for JsonLimits {
     fn default() -> Self {
-        Self { bytes_max: 256 * 1024, depth_max: 32, values_max: 20_000, objects_max: 64 }
+        Self { bytes_max: 256 * 1024, depth_max: 100, values_max: 20_000, objects_max: 64 }
     }
 }
 

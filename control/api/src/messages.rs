@@ -25,7 +25,7 @@ impl Api {
             (&mut core.limiters.message, &mut core.counters.message_limited)
         })?;
         let jsep = match request.members.get("jsep") {
-            None | Some(Value::Null) => None,
+            None => None,
             Some(Value::Object(jsep)) => Some(self.client_jsep(media, key, jsep).inspect_err(|_| {
                 self.core.counters.sdp_rejected += 1;
             })?),

@@ -78,7 +78,7 @@ pub(crate) fn check(
         if prefix.is_empty() { text.to_owned() } else { format!("{prefix}{}", text.to_lowercase()) }
     };
     for (name, kind, mandatory) in table {
-        match members.get(*name).filter(|value| !value.is_null()) {
+        match members.get(*name) {
             None if *mandatory => {
                 let reason = format!("{} ({name})", word("Missing mandatory element"));
                 return Err(ApiError::new(Code::MissingMandatoryElement, reason));
