@@ -9,8 +9,8 @@
 //! | [`counter`] | what a worker counts: every reason to drop a packet has a name |
 //!
 //! [`Engine::start`] makes an engine with threads of its own. A host with event loops of its own takes
-//! [`Engine::assemble`], makes each [`Worker`] on its thread, and calls [`Worker::turn_at`] whenever
-//! [`Worker::wake_fd`] is readable or [`Worker::next_timeout`] has come.
+//! [`Engine::assemble`], makes each [`Worker`] on its thread, and calls [`Worker::turn_ready`] whenever
+//! [`Worker::wake_fd`] is readable or the time has come that it returned (`examples/`).
 
 pub mod config;
 mod control;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// An eventfd (eventfd(2)), non-blocking, closed on exec.
 #[derive(Debug)]
@@ -36,6 +36,12 @@ impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// A second descriptor for what `fd` names, which its holder owns.
+pub(crate) fn duplicate(fd: RawFd) -> std::io::Result<OwnedFd> {
+    // SAFETY: the driver that gave `fd` out is borrowed by the caller, so it is open.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
 }
 
 #[cfg(test)]

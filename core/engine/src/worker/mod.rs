@@ -1,8 +1,8 @@
 //! One engine thread: a [`Worker`] owns its driver, its legs and its timers, and shares nothing.
 //!
 //! [`Worker::turn`] is the whole of it: commands, packets in order of arrival, timers, notices, then
-//! one wait. A host with an event loop of its own calls [`Worker::turn_at`] whenever
-//! [`Worker::wake_fd`] is readable or [`Worker::next_timeout`] has come.
+//! one wait. A host with an event loop of its own calls [`Worker::turn_ready`] whenever
+//! [`Worker::wake_fd`] is readable or the time has come that it returned.
 
 mod command;
 mod cross;
@@ -16,7 +16,7 @@ mod report;
 mod timer;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use bifrons_wire::rtcp::NtpTime;
 use rtrb::{Consumer, Producer};
 
 use crate::counter::{Counters, Drop, Work};
+use crate::driver::eventfd::duplicate;
 use crate::driver::{Driver, DriverWaker, Received, SocketKey, Wait};
 use crate::flow::FlowTable;
 use crate::handshake::{ToHandshake, WorkerLink};
@@ -50,6 +51,8 @@ pub(crate) const HELD_LEG_MAX: usize = 32;
 pub(crate) const HELD_MAX: usize = 96;
 /// Longest sleep: commands come with a wake-up, so this only bounds what a lost one could cost.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Turns that a host waits for at most.
+const READY_TURNS_MAX: usize = 16;
 /// Panics within a second that end a worker.
 const PANICS_MAX: usize = 3;
 
@@ -238,9 +241,13 @@ impl<D: Driver> Worker<D> {
         self.wheel.next()
     }
 
-    /// Readable when a turn is wanted; `None` on a simulated network.
-    pub fn wake_fd(&self) -> Option<RawFd> {
-        self.driver.wake_fd()
+    /// A descriptor of the host's own that is readable when a turn is wanted; `None` on a simulated
+    /// network.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn wake_fd(&self) -> std::io::Result<Option<OwnedFd>> {
+        self.driver.wake_fd().map(duplicate).transpose()
     }
 
     /// The driver's clock.
@@ -248,14 +255,31 @@ impl<D: Driver> Worker<D> {
         self.driver.now()
     }
 
-    /// Hands queued sends to the kernel without sleeping: for hosts that call [`Worker::turn_at`].
-    pub fn flush(&mut self) {
-        self.driver.wait(Wait::Poll);
+    /// For hosts with an event loop of their own: turns until nothing is left to do, without sleeping,
+    /// and says when it wants to be called again although [`Worker::wake_fd`] is not readable.
+    pub fn turn_ready(&mut self) -> Option<Time> {
+        for _ in 0..READY_TURNS_MAX {
+            self.driver.wait(Wait::Poll);
+            let now = self.driver.now();
+            let fired = self.counters.work(Work::Timers);
+            let busy = self.turn_at(now);
+            // A turn that fired timers may have left sends in the queue: the next one hands them over.
+            if !busy && self.counters.work(Work::Timers) == fired {
+                return self.next_timeout();
+            }
+        }
+        // The host's other work gets its turn.
+        Some(self.driver.now())
     }
 
     /// The driver, for its own counters and, in simulations, its buffers.
     pub fn driver(&self) -> &D {
         &self.driver
+    }
+
+    /// Buffers that are kept from turn to turn: early packets of legs whose keys are on the way.
+    pub fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Ends the leg that was worked on.

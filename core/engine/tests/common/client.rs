@@ -105,6 +105,27 @@ impl Client {
         self.remote_fingerprint = Some(format!("sha-256 {}", local.fingerprint).parse().unwrap());
     }
 
+    /// Begins an ICE restart.
+    pub fn restart_ice(&mut self) {
+        self.agent.restart(&mut self.random);
+    }
+
+    /// Takes the engine's credentials after a restart; candidates are as before.
+    pub fn set_remote_credentials(&mut self, ice: &IceCredentials, address: SocketAddr) {
+        self.agent.set_remote_credentials(RemoteCredentials::new(&ice.ufrag, &ice.pwd).unwrap());
+        let line = format!("candidate:1 1 udp 1 {} {} typ host", address.ip(), address.port());
+        let candidate: Candidate = line.parse().unwrap();
+        self.agent.add_remote_candidate(candidate.to_remote().unwrap()).unwrap();
+    }
+
+    /// Starts DTLS over with another certificate, as a page that was taken over by another does.
+    pub fn new_certificate(&mut self) {
+        let certificate = Certificate::generate().unwrap();
+        self.context = DtlsContext::new(&certificate, DtlsConfig::default()).unwrap();
+        self.dtls = None;
+        self.keys = None;
+    }
+
     /// Takes a datagram.
     pub fn handle(&mut self, now: Time, source: SocketAddr, datagram: &mut [u8]) {
         match classify(datagram) {

@@ -97,7 +97,7 @@ impl World {
             self.notices.push(notice);
         }
         for worker in &self.sim.workers {
-            assert_eq!(worker.driver().lent(), 0, "a buffer was neither sent nor released");
+            assert_eq!(worker.driver().lent(), worker.held(), "a buffer was neither sent nor released");
         }
     }
 

@@ -1,0 +1,313 @@
+//! What happens to a leg besides media: restarts, roles, faults of the peer.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bifrons_engine::counter::{Drop, Work};
+use bifrons_engine::driver::sim::Link;
+use bifrons_engine::id::LegId;
+use bifrons_engine::media::*;
+use bifrons_engine::{HandshakeCount, Media};
+use bifrons_rtc::dtls::Role as DtlsSide;
+use bifrons_rtc::ice::Role;
+use bifrons_rtc::stream::ReceiveStatistics;
+use bifrons_wire::rtcp::Writer;
+use bifrons_wire::rtp::Packet;
+use bifrons_wire::stun::{BINDING, Class, IntegrityKey, Writer as StunWriter};
+use common::client::Client;
+use common::world::World;
+use common::{audio, output, rtp};
+
+const SHARED: &str = "10.0.0.1:5000";
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A client with an echo; it is not up yet.
+fn join(world: &mut World, client: Client) -> (usize, LegId, WebRtcLocal) {
+    let offerer = client.agent.role() == Role::Controlled;
+    let local = world.sim.engine.open_webrtc_leg(WebRtcOpen { near: None, offerer }).unwrap();
+    let leg = local.leg;
+    world.sim.engine.set_webrtc_remote(leg, client.description()).unwrap();
+    world.sim.engine.set_streams(leg, vec![audio("0", 77, 111, "opus")]).unwrap();
+    let stream = StreamRef { leg, mline: 0 };
+    world.sim.engine.set_route(stream, vec![output(stream, &[111])]).unwrap();
+    let index = world.add(client);
+    world.clients[index].set_remote(&local);
+    (index, leg, local)
+}
+
+fn up(world: &mut World, leg: LegId) {
+    let up = world.run_while(30_000, |w| w.notices.contains(&Notice::Up { leg }) && w.clients[0].is_up());
+    assert!(up, "{:?} {:?}", world.notices, world.drops());
+}
+
+/// Sends packets first..last and gives how many came back.
+fn echo(world: &mut World, numbers: std::ops::Range<u16>) -> usize {
+    let before = world.clients[0].rtp.len();
+    for n in numbers {
+        world.clients[0].send_rtp(&rtp(111, n, 960 * u32::from(n), 5, Some("0"), &[1; 40]));
+        world.run(20);
+    }
+    world.run(100);
+    world.clients[0].rtp.len() - before
+}
+
+fn browser(seed: u64) -> Client {
+    Client::new(at("10.0.0.2:6000"), seed, DtlsSide::Client, Role::Controlling)
+}
+
+#[test]
+fn ice_restarts_without_a_gap() {
+    let mut world = World::new(1, Link::default(), 1);
+    let (_, leg, local) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    assert_eq!(echo(&mut world, 0..20), 20);
+    let ice = world.sim.engine.restart_ice(leg).unwrap();
+    assert_ne!(ice, local.ice);
+    world.clients[0].restart_ice();
+    let selections = |w: &World| w.notices.iter().filter(|n| matches!(n, Notice::IceSelected { .. })).count();
+    let before = selections(&world);
+    // Until the answer is here the old generation carries media.
+    assert_eq!(echo(&mut world, 20..40), 20);
+    let description = world.clients[0].description();
+    world.sim.engine.set_webrtc_remote(leg, description).unwrap();
+    world.clients[0].set_remote_credentials(&ice, at(SHARED));
+    assert_eq!(echo(&mut world, 40..80), 40);
+    assert!(selections(&world) > before, "{:?}", world.notices);
+    let ups = world.notices.iter().filter(|n| matches!(n, Notice::Up { .. })).count();
+    assert_eq!(ups, 1, "an ICE restart starts no DTLS session");
+}
+
+#[test]
+fn another_fingerprint_starts_another_dtls_session() {
+    let mut world = World::new(2, Link::default(), 1);
+    let (_, leg, local) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    assert_eq!(echo(&mut world, 0..20), 20);
+    world.clients[0].new_certificate();
+    world.clients[0].restart_ice();
+    let ice = world.sim.engine.restart_ice(leg).unwrap();
+    let description = world.clients[0].description();
+    world.sim.engine.set_webrtc_remote(leg, description).unwrap();
+    world.clients[0].set_remote(&WebRtcLocal { ice, ..local });
+    assert!(world.run_while(5_000, |w| w.clients[0].is_up()), "{:?} {:?}", world.notices, world.drops());
+    world.run(100);
+    assert_eq!(echo(&mut world, 20..40), 20, "{:?}", world.drops());
+    assert_eq!(world.clients[0].undecryptable, 0);
+    assert_eq!(world.sim.engine.handshake_counters().get(HandshakeCount::Connected), 2);
+}
+
+#[test]
+fn a_lite_engine_serves_a_full_client() {
+    let mut world = World::with(3, Link::default(), |config| config.ice_lite = true);
+    let (_, leg, local) = join(&mut world, browser(7));
+    assert!(local.ice_lite);
+    world.clients[0].agent.set_remote_lite(true);
+    up(&mut world, leg);
+    assert_eq!(echo(&mut world, 0..20), 20);
+}
+
+#[test]
+fn every_pair_of_roles_comes_up() {
+    for (seed, side, role) in [
+        (1, DtlsSide::Client, Role::Controlling),
+        (2, DtlsSide::Server, Role::Controlling),
+        (3, DtlsSide::Client, Role::Controlled),
+        (4, DtlsSide::Server, Role::Controlled),
+    ] {
+        let mut world = World::new(seed, Link::default(), 1);
+        let (_, leg, _) = join(&mut world, Client::new(at("10.0.0.2:6000"), seed, side, role));
+        up(&mut world, leg);
+        assert_eq!(echo(&mut world, 0..10), 10);
+    }
+}
+
+#[test]
+fn packets_that_overtake_the_last_flight_are_held() {
+    let mut held = 0;
+    for seed in 0..10 {
+        let link = Link { jitter: Duration::from_millis(60), ..Link::default() };
+        let mut world = World::new(seed, link, 1);
+        // Who is the DTLS server has its keys before we have ours.
+        let client = Client::new(at("10.0.0.2:6000"), seed, DtlsSide::Server, Role::Controlling);
+        let (_, leg, _) = join(&mut world, client);
+        assert!(world.run_while(10_000, |w| w.clients[0].is_up()));
+        // The very first packets, at once.
+        for n in 0..20u16 {
+            world.clients[0].send_rtp(&rtp(111, n, 960 * u32::from(n), 5, Some("0"), &[1; 40]));
+        }
+        up(&mut world, leg);
+        world.run(1_000);
+        let counters = &world.sim.engine.counters()[0];
+        held += counters.work(Work::Held);
+        assert_eq!(counters.dropped(Drop::NoKeys), 0);
+        let refused = counters.dropped(Drop::RewriteRefused);
+        assert_eq!(world.clients[0].rtp.len() as u64 + refused, 20, "{:?}", world.drops());
+    }
+    assert!(held > 0, "no packet was ever early: the test tests nothing");
+}
+
+#[test]
+fn an_address_in_use_does_not_move() {
+    let mut world = World::new(4, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    // Another leg whose peer is at the same address: as seen from here, behind one NAT binding.
+    let twin = Client::new(at("10.0.0.2:6000"), 9, DtlsSide::Client, Role::Controlling);
+    let local = world.sim.engine.open_webrtc_leg(WebRtcOpen::default()).unwrap();
+    world.sim.engine.set_webrtc_remote(local.leg, twin.description()).unwrap();
+    let mut twin = twin;
+    twin.set_remote(&local);
+    let first = std::mem::replace(&mut world.clients[0], twin);
+    world.run(3_000);
+    assert!(world.dropped(Drop::AddressTaken) > 0, "{:?}", world.drops());
+    assert!(!world.notices.contains(&Notice::Up { leg: local.leg }));
+    world.clients[0] = first;
+    assert_eq!(echo(&mut world, 0..20), 20, "{:?}", world.drops());
+}
+
+#[test]
+fn checks_with_the_wrong_password_are_met_with_silence() {
+    let mut world = World::new(5, Link::default(), 1);
+    let (_, leg, local) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    let stranger = at("10.0.0.66:1");
+    world.bind_plain(stranger);
+    let theirs = world.clients[0].agent.local_credentials().ufrag().to_owned();
+    for n in 0..500u32 {
+        let mut buffer = [0; 300];
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        let mut writer = StunWriter::new(&mut buffer, Class::Request, BINDING, id);
+        writer.username(&[local.ice.ufrag.as_bytes(), b":", theirs.as_bytes()]).priority(1).use_candidate();
+        writer.ice_controlling(u64::MAX);
+        let key = IntegrityKey::short_term(b"not the password at all!");
+        let len = match n % 3 {
+            0 => writer.fingerprint().finish().unwrap(),
+            _ => writer.integrity(&key).fingerprint().finish().unwrap(),
+        };
+        world.network.send(stranger, at(SHARED), &buffer[..len]);
+    }
+    world.run(100);
+    assert_eq!(world.dropped(Drop::StunRefused), 500, "{:?}", world.drops());
+    assert!(world.plain.is_empty(), "a stranger was answered");
+    assert_eq!(echo(&mut world, 0..10), 10);
+}
+
+#[test]
+fn losses_are_told_on_both_sides() {
+    let mut world = World::new(6, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    let mut statistics = ReceiveStatistics::new(48_000);
+    let mut read = 0;
+    for n in 0..200u16 {
+        // One packet in five never leaves, and one in five is lost on the way back.
+        if n % 5 != 2 {
+            world.clients[0].send_rtp(&rtp(111, n, 960 * u32::from(n), 5, Some("0"), &[1; 40]));
+        }
+        world.run(20);
+        for bytes in &world.clients[0].rtp[read..] {
+            let header = *Packet::parse(&bytes[..]).unwrap().header();
+            if header.sequence % 5 != 0 {
+                statistics.on_packet(header.sequence, header.timestamp, 40, world.network.now());
+            }
+        }
+        read = world.clients[0].rtp.len();
+        if n % 50 == 49 {
+            let mut buffer = [0; 100];
+            let mut writer = Writer::new(&mut buffer);
+            writer.receiver_report(5, &[statistics.report_block(77, world.network.now())]).unwrap();
+            let len = writer.len();
+            world.clients[0].send_rtcp(&buffer[..len]);
+        }
+    }
+    world.run(2_000);
+    let stream = StreamRef { leg, mline: 0 };
+    for side in [true, false] {
+        let told = world.notices.iter().any(|notice| {
+            matches!(notice, Notice::SlowLink { stream: of, uplink, lost } if *of == stream && *uplink == side && *lost >= 4)
+        });
+        assert!(told, "uplink {side}: {:?}", world.notices);
+    }
+    let stats = world.sim.engine.leg_stats(leg).unwrap().streams[0];
+    assert!((38..=41).contains(&stats.in_lost) && stats.out_lost > 30, "{stats:?}");
+}
+
+#[test]
+fn a_peer_that_closes_ends_its_leg() {
+    let mut world = World::new(7, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    world.clients[0].close();
+    let ended = Notice::Ended { leg, why: LegEnd::DtlsAlert };
+    assert!(world.run_while(1_000, |w| w.notices.contains(&ended)), "{:?}", world.notices);
+    // And again after the SSL is gone and only its tail is left.
+    let mut world = World::new(8, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    world.run(120_000);
+    assert!(!world.notices.iter().any(|n| matches!(n, Notice::Ended { .. })), "{:?}", world.notices);
+    world.clients[0].close();
+    let ended = Notice::Ended { leg, why: LegEnd::DtlsAlert };
+    assert!(
+        world.run_while(1_000, |w| w.notices.contains(&ended)),
+        "{:?} {:?}",
+        world.notices,
+        world.drops()
+    );
+    // Our own close after that is heard too.
+    let mut world = World::new(9, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    world.run(120_000);
+    world.sim.engine.close_leg(leg);
+    assert!(world.run_while(1_000, |w| w.clients[0].dtls_ended.is_some()));
+}
+
+#[test]
+fn a_peer_that_never_comes_fails() {
+    let mut world = World::new(10, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    world.clients[0].mute_stun = true;
+    let nowhere = Link { loss_permille: 1_000, ..Link::default() };
+    world.network.set_default_link(nowhere);
+    let ended = Notice::Ended { leg, why: LegEnd::IceFailed };
+    assert!(world.run_while(90_000, |w| w.notices.contains(&ended)), "{:?}", world.notices);
+    // No media, no flow, and the slot comes back.
+    world.sim.engine.close_leg(leg);
+    world.run(1_000);
+    let counters = &world.sim.engine.counters()[0];
+    assert_eq!((counters.work(Work::Legs), counters.work(Work::Flows)), (0, 0));
+}
+
+#[test]
+fn legs_come_and_go_and_leave_nothing() {
+    let mut world = World::new(11, Link::default(), 2);
+    for round in 0..30u64 {
+        world.clients.clear();
+        let client = Client::new(
+            SocketAddr::new(at("10.0.0.2:1").ip(), 7_000 + round as u16),
+            round,
+            DtlsSide::Client,
+            Role::Controlling,
+        );
+        let local = world.sim.engine.open_webrtc_leg(WebRtcOpen::default()).unwrap();
+        world.sim.engine.set_webrtc_remote(local.leg, client.description()).unwrap();
+        world.sim.engine.set_streams(local.leg, vec![audio("0", 77, 111, "opus")]).unwrap();
+        world.add(client);
+        // Closed at any moment of its life.
+        world.clients[0].set_remote(&local);
+        world.run(round * 7);
+        world.sim.engine.close_leg(local.leg);
+        world.run(700);
+    }
+    for counters in world.sim.engine.counters() {
+        assert_eq!((counters.work(Work::Legs), counters.work(Work::Flows)), (0, 0));
+    }
+    assert_eq!(world.sim.engine.handshake_counters().get(HandshakeCount::InProgress), 0);
+}
