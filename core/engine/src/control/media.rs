@@ -171,6 +171,7 @@ impl<S: BoundSocket> Media for Engine<S> {
             Ok((rtp, rtcp))
         });
         let (first, last) = self.config.rtp_port_range;
+        let taken = taken.map_err(|error| MediaError::Io(format!("RTP port: {error}")))?;
         let (port, (rtp, rtcp)) = taken.ok_or(MediaError::NoPorts { first, last })?;
         let kind = LegKind::Rtp { mux: open.rtcp_mux, keys: None, used: Vec::new() };
         let leg = self.take_slot(worker, kind)?;

@@ -91,7 +91,15 @@ impl Engine {
             }
         };
         report.lines.push(format!("driver: {}", if uring { "io_uring" } else { "mmsg" }));
-        let sockets_max = settings.limits.legs * 2 + settings.addresses.len();
+        let wanted = settings.limits.legs * 2 + settings.addresses.len();
+        let allowed = thread::raise_descriptor_limit().map_err(|error| StartError::Io(error.to_string()))?;
+        let sockets_max = wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX));
+        if allowed < (wanted * settings.workers) as u64 {
+            report.lines.push(format!(
+                "descriptors: {allowed} allowed; {} would be needed for all legs to be RTP legs",
+                wanted * settings.workers
+            ));
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Threads { stop: stop.clone(), workers: Vec::new(), handshaker: None };
         let handshaker = spawn_handshaker(handshaker, clock, stop.clone())?;

@@ -1,4 +1,4 @@
-//! The calling thread's core and scheduling class.
+//! The calling thread's core and scheduling class, and the process's descriptors.
 
 /// Pins the calling thread to one core.
 pub fn pin_to_core(core: usize) -> std::io::Result<()> {
@@ -30,9 +30,31 @@ pub fn set_nice(nice: i32) -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// Raises the process's limit of open descriptors as far as it may, and gives it.
+pub fn raise_descriptor_limit() -> std::io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` outlives both calls.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if result != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    Ok(if result == 0 { limit.rlim_max } else { before })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_descriptor_limit_is_at_its_hard_limit() {
+        let limit = raise_descriptor_limit().unwrap();
+        assert!(limit > 16);
+        assert_eq!(raise_descriptor_limit().unwrap(), limit);
+    }
 
     #[test]
     fn a_core_that_is_not_there_is_an_error() {

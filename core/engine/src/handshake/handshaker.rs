@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bifrons_rtc::Time;
@@ -24,6 +24,7 @@ pub struct Handshaker {
     links: Vec<HandshakerLink>,
     backlog: Vec<VecDeque<FromHandshake>>,
     sessions: HashMap<LegId, Entry>,
+    deadlines: BTreeSet<(Time, LegId)>,
     /// Starts beyond the bound of handshakes in progress.
     waiting: VecDeque<Box<Start>>,
     in_progress: usize,
@@ -36,6 +37,8 @@ struct Entry {
     link: usize,
     state: State,
     early: Vec<Inline>,
+    /// Its place in [`Handshaker::deadlines`].
+    deadline: Option<Time>,
 }
 
 enum State {
@@ -58,6 +61,7 @@ impl Handshaker {
             backlog: links.iter().map(|_| VecDeque::new()).collect(),
             links,
             sessions: HashMap::new(),
+            deadlines: BTreeSet::new(),
             waiting: VecDeque::new(),
             in_progress: 0,
             in_progress_max,
@@ -104,9 +108,9 @@ impl Handshaker {
         match message {
             ToHandshake::Start(start) => {
                 if let Some(entry) = self.sessions.remove(&start.leg) {
-                    self.forget(entry);
+                    self.forget(start.leg, entry);
                 }
-                let entry = Entry { link, state: State::Waiting, early: Vec::new() };
+                let entry = Entry { link, state: State::Waiting, early: Vec::new(), deadline: None };
                 self.sessions.insert(start.leg, entry);
                 self.waiting.push_back(start);
             }
@@ -147,7 +151,7 @@ impl Handshaker {
                         }
                         State::Waiting | State::Over => {}
                     }
-                    self.forget(entry);
+                    self.forget(leg, entry);
                 }
                 self.send(link, FromHandshake::Closed { leg });
             }
@@ -182,26 +186,13 @@ impl Handshaker {
     }
 
     fn run_timers(&mut self, now: Time) -> Option<Time> {
-        let mut due = Vec::new();
-        let mut next: Option<Time> = None;
-        for (leg, entry) in &self.sessions {
-            let State::Active { session, .. } = &entry.state else { continue };
-            let ends = session.retransmission_ends();
-            for at in session.next_timeout().into_iter().chain(ends) {
-                if at <= now {
-                    due.push(*leg);
-                } else {
-                    next = Some(next.map_or(at, |next| next.min(at)));
-                }
-            }
-        }
-        // The order of a map is not the same from run to run.
-        due.sort_unstable();
-        due.dedup();
-        for leg in due {
+        while let Some((at, leg)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, leg));
             let Some(entry) = self.sessions.get_mut(&leg) else { continue };
+            entry.deadline = None;
             let State::Active { session, connected } = &mut entry.state else { continue };
             if *connected && session.retransmission_ends().is_some_and(|at| at <= now) {
+                // Nobody asks for the last flight any more: the SSL goes, its tail stays.
                 let state = std::mem::replace(&mut entry.state, State::Over);
                 if let State::Active { session, .. } = state
                     && let Some(tail) = session.into_tail()
@@ -211,13 +202,29 @@ impl Handshaker {
                 continue;
             }
             session.on_timeout(now);
-            let at = session.next_timeout();
             self.after(leg);
-            if let Some(at) = at.filter(|at| *at > now) {
-                next = Some(next.map_or(at, |next| next.min(at)));
-            }
         }
-        next
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Notes when a session wants to be looked at again.
+    fn schedule(&mut self, leg: LegId) {
+        let Some(entry) = self.sessions.get_mut(&leg) else { return };
+        let next = match &entry.state {
+            State::Active { session, .. } => {
+                session.next_timeout().into_iter().chain(session.retransmission_ends()).min()
+            }
+            _ => None,
+        };
+        if next == entry.deadline {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut entry.deadline, next) {
+            self.deadlines.remove(&(old, leg));
+        }
+        if let Some(next) = next {
+            self.deadlines.insert((next, leg));
+        }
     }
 
     /// After anything that a session did: keys first, then what it sends, then its end.
@@ -268,6 +275,7 @@ impl Handshaker {
         if let Some(why) = ended {
             self.send(link, FromHandshake::Ended { leg, why });
         }
+        self.schedule(leg);
     }
 
     /// The peer has closed a connection of which only the tail was left.
@@ -282,7 +290,10 @@ impl Handshaker {
         self.send(link, FromHandshake::Ended { leg, why: LegEnd::DtlsAlert });
     }
 
-    fn forget(&mut self, entry: Entry) {
+    fn forget(&mut self, leg: LegId, entry: Entry) {
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.remove(&(deadline, leg));
+        }
         if matches!(entry.state, State::Active { connected: false, .. }) {
             self.in_progress -= 1;
         }

@@ -206,7 +206,8 @@ impl Stream {
             return;
         }
         self.route = old.route.take();
-        if self.local_ssrc == old.local_ssrc && self.clock_hz == old.clock_hz {
+        if self.local_ssrc == old.local_ssrc {
+            // Whatever else has changed: an SRTP index of this SSRC is never used twice.
             std::mem::swap(&mut self.output.rewriter, &mut old.output.rewriter);
             self.output.statistics = old.output.statistics;
             self.output.rtx_sequence = old.output.rtx_sequence;

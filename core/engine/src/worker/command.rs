@@ -7,7 +7,7 @@ use crate::counter::{Drop, Work};
 use crate::driver::Driver;
 use crate::handshake::ToHandshake;
 use crate::id::LegId;
-use crate::leg::{Crypto, DtlsPhase, KeyPlan, Keys, Leg, RemotePlan, RtpPlan, Stream, Transport};
+use crate::leg::{Crypto, DtlsPhase, KeyPlan, Keys, Leg, RemotePlan, Route, RtpPlan, Stream, Transport};
 use crate::media::StreamRef;
 use crate::message::{Command, Garbage, Report, SocketTag};
 use crate::random::Replay;
@@ -79,6 +79,7 @@ impl<D: Driver> Worker<D> {
                 if let Some(old) = old {
                     self.free(Garbage::Replica(old));
                 }
+                self.feed_outputs(source);
             }
             Command::Gate { source, to, open } => self.set_gate(source, to, open),
             Command::BitrateCap { source, bitrate_bps } => {
@@ -206,21 +207,25 @@ impl<D: Driver> Worker<D> {
         self.rearm(id.slot(), now);
     }
 
-    /// Tells outputs on this worker whom they ask for key frames before the first packet has come.
+    /// Tells the outputs of a route whom they ask for key frames before the first packet has come.
     fn feed_outputs(&mut self, source: StreamRef) {
         let mut at = 0;
-        while let Some(to) = self
-            .legs
-            .get(source.leg)
-            .and_then(|leg| leg.streams.get(usize::from(source.mline)))
-            .and_then(|stream| stream.route.as_ref())
-            .and_then(|route| route.outputs.get(at))
-            .map(|output| output.to)
+        while let Some(to) =
+            self.route(source).and_then(|route| route.outputs.get(at)).map(|output| output.to)
         {
             if let Some(stream) = self.stream_mut(to) {
-                stream.output.feed.get_or_insert(source);
+                stream.output.feed = Some(source);
             }
             at += 1;
+        }
+    }
+
+    /// The route of a stream on this worker: its own, or its replica's.
+    fn route(&self, source: StreamRef) -> Option<&Route> {
+        let own = self.legs.get(source.leg).and_then(|leg| leg.streams.get(usize::from(source.mline)));
+        match own {
+            Some(stream) => stream.route.as_deref(),
+            None => self.replicas.get(&source).map(|replica| &replica.route),
         }
     }
 

@@ -30,7 +30,7 @@ impl<D: Driver> Worker<D> {
         let jitter = bifrons_rtc::ice::Random::next_u64(&mut self.random) % (REPORT_INTERVAL_MS * 2 / 5);
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.report_at = now + Duration::from_millis(REPORT_INTERVAL_MS * 4 / 5 + jitter);
-        if !leg.up {
+        if !leg.up || leg.rtcp_path(&self.locals).is_none() {
             return;
         }
         let mut blocks = [EMPTY_BLOCK; BLOCKS_MAX];
