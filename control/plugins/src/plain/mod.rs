@@ -266,6 +266,15 @@ impl PlainSide {
         let sdp = parse_bytes(offer)?;
         let last = self.local.clone().ok_or(PlainError::NoOffer)?;
         self.check_common(&last, &sdp)?;
+        for line in &self.lines {
+            let Some(media) = sdp.media.get(line.plain).filter(|media| media.line.port != 0) else {
+                continue;
+            };
+            // A call that was secured stays secured.
+            if line.sdes.local_active() && !Sdes::default().take_offer(media) {
+                return Err(PlainError::SrtpRequired);
+            }
+        }
         self.take_offer(&sdp)?;
         let mut plain = self.header(&last);
         for (index, offered) in sdp.media.iter().enumerate() {
@@ -302,8 +311,11 @@ impl PlainSide {
     pub fn remote_reanswer(&mut self, cx: &mut PluginCx<'_>, answer: &[u8]) -> Result<(), PlainError> {
         let sdp = parse_bytes(answer)?;
         for line in &mut self.lines {
-            if let Some(media) = sdp.media.get(line.plain).filter(|_| line.sdes.local_active()) {
-                line.sdes.take_answer(media)?;
+            let Some(media) = sdp.media.get(line.plain).filter(|media| media.line.port != 0) else {
+                continue;
+            };
+            if line.sdes.local_active() && !line.sdes.take_answer(media)? {
+                return Err(PlainError::SrtpRequired);
             }
         }
         self.take_remote(cx, &sdp)

@@ -172,6 +172,11 @@ fn sdes_is_agreed_falls_back_and_is_insisted_on() {
     let text = incoming.local_answer(&mut world.cx(), &answer, SrtpPolicy::Follow).unwrap();
     assert!(text.contains("RTP/SAVPF 0") && text.contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80"), "{text}");
 
+    // A re-offer, or the answer to ours, that drops the keys is no way back to plain RTP.
+    assert_eq!(incoming.answer_reoffer(&mut world.cx(), plain.as_bytes()), Err(PlainError::SrtpRequired));
+    incoming.reoffer().unwrap();
+    assert_eq!(incoming.remote_reanswer(&mut world.cx(), plain.as_bytes()), Err(PlainError::SrtpRequired));
+
     // Mandatory against a plain offer fails, and does not stick.
     let mut incoming = self::side();
     incoming.remote_offer(plain.as_bytes()).unwrap();
