@@ -76,7 +76,7 @@ fn jsep(kind: usize) -> Option<Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn nothing_is_lost(steps in prop::collection::vec(step(), 1..80), reclaim in prop::bool::ANY, trickle in prop::bool::ANY) {
         let config = ApiConfig {

@@ -9,6 +9,9 @@ use crate::error::{ApiError, Code};
 
 /// Longest mid that an RTP header extension can carry with one byte of header (RFC 8285 §4.2).
 pub(crate) const MID_BYTES_MAX: usize = 16;
+/// Most lines of one m-line: many times what browsers send. Work grows with the product of lines and payload
+/// types, and it is done on the control thread.
+const LINES_PER_MLINE_MAX: usize = 512;
 /// Longest m-line.
 const MLINE_BYTES_MAX: usize = 200;
 
@@ -22,7 +25,10 @@ pub(crate) fn parse(text: &str, bytes_max: usize, mlines_max: usize) -> Result<S
         return Err(invalid(format!("Invalid SDP (more than {mlines_max} m= lines)")));
     }
     session_lines(&sdp)?;
-    for media in &sdp.media {
+    for (index, media) in sdp.media.iter().enumerate() {
+        if media.section.lines.len() > LINES_PER_MLINE_MAX {
+            return Err(invalid(format!("m-line {index} has more than {LINES_PER_MLINE_MAX} lines")));
+        }
         let line = media.line.to_string();
         if !matches!(media.line.kind.as_str(), "audio" | "video" | "application")
             || line.len() > MLINE_BYTES_MAX
