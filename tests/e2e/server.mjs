@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parse, stringify } from 'smol-toml';
 import { Program, freePort, outputDir, sleep, tcpOpen } from './process.mjs';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -115,23 +116,31 @@ function writeJcfg(dir, { httpPort, wsPort, options, kind }) {
 }
 
 /**
- * Starts a server on free ports. Options: `sessionTimeoutS`, `reclaimTimeoutS`, `apiSecret`, `tokenAuth`,
- * `tokenAuthSecret`, `fullTrickle`, `rtpPortRange`, `sipTimerT1x64Ms`,
- * `sipCertsDir` (with agent.pem and cafile.pem: SIP over TLS on port 5061), `kind`.
+ * Starts a server. Options: `kind`, `httpPort` and `wsPort` (else free ones), `sessionTimeoutS`, `reclaimTimeoutS`,
+ * `apiSecret`, `tokenAuth`, `tokenAuthSecret`, `fullTrickle`, `rtpPortRange`, `sipTimerT1x64Ms`, `sipCertsDir` (with
+ * agent.pem and cafile.pem: SIP over TLS on `sipsPort`).
  */
 export async function startServer(options = {}) {
   const kind = options.kind ?? serverKind;
   const dir = mkdtempSync(path.join(outputDir, `${kind}-`));
-  const httpPort = await freePort();
-  const wsPort = await freePort();
+  const httpPort = options.httpPort ?? (await freePort());
+  const wsPort = options.wsPort ?? (await freePort());
   writeJcfg(dir, { httpPort, wsPort, options, kind });
 
   let program;
+  let sipsPort;
   if (kind === 'janus') {
     program = new Program('janus', ['-F', dir, '-C', path.join(dir, 'janus.jcfg'), '-o'], { name: 'janus' });
   } else {
     const config = path.join(dir, 'bifrons.toml');
-    writeFileSync(config, execFileSync(binary('bifrons'), ['convert-config', dir], { encoding: 'utf8' }));
+    const converted = parse(execFileSync(binary('bifrons'), ['convert-config', dir], { encoding: 'utf8' }));
+    // Janus' configuration has no SIP port; two servers of one suite must not want the same.
+    const sipPort = await freePort();
+    sipsPort = await freePort();
+    for (const listen of converted.sip.listen) {
+      listen.address = `127.0.0.1:${listen.transport === 'tls' ? sipsPort : sipPort}`;
+    }
+    writeFileSync(config, stringify(converted));
     program = new Program(binary('bifrons'), ['--config', config], { name: 'bifrons' });
   }
   await program.ready(
@@ -148,6 +157,7 @@ export async function startServer(options = {}) {
     program,
     httpPort,
     wsPort,
+    sipsPort,
     http: `http://127.0.0.1:${httpPort}/janus`,
     ws: `ws://127.0.0.1:${wsPort}/`,
     stop: () => program.stop(),

@@ -18,7 +18,6 @@ const skip = cannotRun('chromium', 'sipp', 'kamailio');
 // With Janus, which has no such process, the same calls prove the measurement: nothing happens and nothing is lost.
 const own = serverKind === 'bifrons';
 const callsEach = 10;
-const sipsPort = 5061;
 const microphone = [{ type: 'audio', capture: true, recv: true }];
 
 /** A folder with the certificate of the SIP TLS port. */
@@ -151,6 +150,7 @@ describe('faults', { skip }, () => {
       await page.sip(phone.handle, 'accepted');
       await until('media', async () => (await allFlow(page, media, [phone]), true), { timeoutMs: 15_000 });
       const [lostHere, lostThere] = [await lossAtPage(page, [phone]), media.missing()];
+      const { sipsPort } = server;
       const [before] = childrenOf(server.program.pid, 'bifrons-sip');
       assert.ok(await tcpOpen(sipsPort), 'nothing listens on the SIP TLS port');
 

@@ -24,7 +24,7 @@ async function startDemo() {
 /** The same page before another server, with Kamailio as registrar and sipp as echo phone. */
 async function startPage() {
   const kamailio = await startKamailio();
-  const server = await startServer();
+  let server = await startServer();
   const mediaPort = 40_000;
   const sdp = audioSdp('[media_port]');
   const phone = await sipp(
@@ -45,6 +45,10 @@ async function startPage() {
   const files = await serve({ '/demo/config.json': () => ['application/json', JSON.stringify(config)] }, web);
   return {
     url: files.url, kamailio,
+    async restart() {
+      await server.stop();
+      server = await startServer({ httpPort: server.httpPort, wsPort: server.wsPort });
+    },
     async stop() {
       await phone.stop();
       await files.close();
@@ -183,6 +187,18 @@ describe('demo page', { skip }, () => {
       await page.shot(`phone-${colorScheme}.png`);
       await page.done();
     }
+  });
+
+  test('comes back by itself after the gateway was away', { skip: own ? 'the page goes with the demo' : false }, async () => {
+    const page = await open();
+    await registered(page);
+    await demo.restart();
+    await page.state('connection', 'off', 30_000);
+    await page.state('sip-registration', 'on', 30_000);
+    assert.equal(await page.id('connection').getAttribute('data-state'), 'on');
+    // What the browser says of refused connections is no error of the page.
+    page.errors.length = 0;
+    await page.done();
   });
 
   test('says so when a call fails', async () => {

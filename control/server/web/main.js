@@ -6,6 +6,7 @@ import { Phone } from './phone.js';
 
 const $ = (id) => document.getElementById(id);
 const logged = 200;
+const againMs = 3000;
 
 /** Shows what went wrong, or takes it away when there is nothing. */
 function trouble(error) {
@@ -58,6 +59,7 @@ async function start() {
         if (state === 'off') {
           for (const handle of session.handles.values()) handle.onevent({ janus: 'detached' });
           opening = undefined;
+          again();
         }
       };
       await session.open();
@@ -69,11 +71,21 @@ async function start() {
     return opening;
   };
 
+  // With an account at hand the phone registers by itself, and again when the gateway comes back.
+  const byItself = () => phone.register();
+  const again = () => {
+    if (config.sip?.accounts?.length) setTimeout(() => byItself().catch(again), againMs);
+  };
+
   const phone = new Phone($('phone'), { session: open, trouble, config });
   new Echo($('echo'), { session: open, trouble });
   addEventListener('pagehide', () => session?.destroy());
-  // With an account at hand the phone registers by itself.
-  if (config.sip?.accounts?.length) phone.register().catch((error) => phone.fail(error));
+  if (config.sip?.accounts?.length) {
+    byItself().catch((error) => {
+      phone.fail(error);
+      again();
+    });
+  }
 }
 
 start().catch(trouble);
