@@ -98,6 +98,20 @@ pub(super) enum Wake {
     Refer(ReferId),
 }
 
+/// A request of a peer, as `bifrons-sip` gave it.
+pub(super) struct Received<'a> {
+    pub server: ServerId,
+    pub origin: &'a Origin,
+    pub request: Message,
+    pub parts: Vec<Part>,
+}
+
+impl Received<'_> {
+    pub fn details(&mut self) -> Details {
+        Details::of(&self.request, Some(self.origin.source), std::mem::take(&mut self.parts))
+    }
+}
+
 /// An answer to our request, as `bifrons-sip` gave it.
 pub(super) struct Answered {
     pub id: ClientId,

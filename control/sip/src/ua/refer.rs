@@ -1,8 +1,8 @@
 //! Transfers (RFC 3515, RFC 3891, RFC 3892): REFER out, REFER in and the NOTIFYs about its progress.
 
-use bifrons_sip_protocol::{Origin, Part, ServerId};
+use bifrons_sip_protocol::Origin;
 
-use super::agent::{Purpose, UserAgent, Wake};
+use super::agent::{Purpose, Received, UserAgent, Wake};
 use super::arena::{AccountId, CallId, ReferId};
 use super::call::Answer;
 use super::dialog::Dialog;
@@ -68,17 +68,14 @@ impl UserAgent {
         self.send_for_application(account, Some(call), request)
     }
 
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn refer_received(
         &mut self,
         now_ms: u64,
-        server: ServerId,
-        origin: &Origin,
         account: AccountId,
         call: Option<CallId>,
-        request: Message,
-        parts: Vec<Part>,
+        received: Received<'_>,
     ) {
+        let Received { server, origin, request, parts } = received;
         let refer_to = match request.address("Refer-To") {
             Ok(Some(refer_to)) => refer_to,
             _ => {

@@ -1,8 +1,8 @@
 //! Offers inside a session: re-INVITE in both directions, UPDATE from the peer (RFC 3261 §14, RFC 3311).
 
-use bifrons_sip_protocol::{Origin, Part, ServerId};
+use bifrons_sip_protocol::ServerId;
 
-use super::agent::{Answered, Client, Purpose, UserAgent, sdp_of};
+use super::agent::{Answered, Client, Purpose, Received, UserAgent, sdp_of};
 use super::arena::CallId;
 use super::auth::Authorization;
 use super::call::{Answer, GLARE_TRIES_MAX, Offer, Phase, Retry, Serving};
@@ -11,7 +11,7 @@ use super::event::{Details, UaEvent};
 use super::request::{Extra, add_to_answer, add_to_request};
 use super::status;
 use super::uas::End;
-use crate::message::{Headers, Message, Method};
+use crate::message::{Headers, Method};
 
 impl UserAgent {
     /// Sends a re-INVITE with an offer, or (`None`) asking for one. [`UaEvent::ReinviteAccepted`] or
@@ -139,15 +139,8 @@ impl UserAgent {
     }
 
     /// A re-INVITE or UPDATE of the peer.
-    pub(super) fn offer_received(
-        &mut self,
-        now_ms: u64,
-        id: CallId,
-        server: ServerId,
-        origin: &Origin,
-        request: Message,
-        parts: Vec<Part>,
-    ) {
+    pub(super) fn offer_received(&mut self, now_ms: u64, id: CallId, received: Received<'_>) {
+        let Received { server, origin, request, parts } = received;
         let method = request.cseq.method.clone();
         let is_update = method == Method::Update;
         let sdp = sdp_of(&request);

@@ -1,8 +1,8 @@
 //! Requests besides INVITE: those of a peer inside a dialog, and INFO, MESSAGE, OPTIONS of either side.
 
-use bifrons_sip_protocol::{Origin, Part, ServerId, ToSip, TransactionId};
+use bifrons_sip_protocol::{ServerId, ToSip, TransactionId};
 
-use super::agent::{Answered, Client, Purpose, UserAgent};
+use super::agent::{Answered, Client, Purpose, Received, UserAgent};
 use super::arena::{AccountId, CallId};
 use super::auth::Authorization;
 use super::call::{Answer, Phase};
@@ -18,12 +18,10 @@ impl UserAgent {
     pub(super) fn request_in_dialog(
         &mut self,
         now_ms: u64,
-        server: ServerId,
-        origin: &Origin,
-        request: Message,
         key: &(String, String),
-        parts: Vec<Part>,
+        mut received: Received<'_>,
     ) {
+        let (server, request) = (received.server, &received.request);
         let method = request.cseq.method.clone();
         if method == Method::Ack {
             self.out.push_back(ToSip::Release { transaction: TransactionId::Server(server) });
@@ -31,7 +29,7 @@ impl UserAgent {
         }
         let found = self.dialogs.get(key).copied();
         let Some((id, call)) = found.and_then(|id| Some((id, self.calls.get_mut(id)?))) else {
-            self.request_about_refer(server, &request, key);
+            self.request_about_refer(server, request, key);
             return;
         };
         let from_tag = request.from.tag();
@@ -52,7 +50,7 @@ impl UserAgent {
         self.ack_missed(now_ms, id);
         let Some(call) = self.calls.get_mut(id) else { return };
         if matches!(method, Method::Invite | Method::Update) {
-            self.offer_received(now_ms, id, server, origin, request, parts);
+            self.offer_received(now_ms, id, received);
             return;
         }
         if !call.dialog.take_cseq(request.cseq.number) {
@@ -62,18 +60,22 @@ impl UserAgent {
         match method {
             Method::Bye => {
                 self.respond_in(id, server, 200, &[]);
-                let details = Details::of(&request, Some(origin.source), parts);
-                self.end(now_ms, id, End::by(200, super::SESSION_TERMINATED, Some(&request), details));
+                let details = received.details();
+                self.end(
+                    now_ms,
+                    id,
+                    End::by(200, super::SESSION_TERMINATED, Some(&received.request), details),
+                );
             }
             Method::Info => {
                 self.respond_in(id, server, 200, &[]);
-                let details = Details::of(&request, Some(origin.source), parts);
-                let content_type = request.content_type().unwrap_or_default();
+                let details = received.details();
+                let content_type = received.request.content_type().unwrap_or_default();
                 self.events.push_back(UaEvent::Info {
                     call: id,
-                    from: request.from,
+                    from: received.request.from,
                     content_type,
-                    content: request.body,
+                    content: received.request.body,
                     details,
                 });
             }
@@ -87,9 +89,9 @@ impl UserAgent {
                     ("Supported", "replaces, timer, 100rel"),
                 ],
             ),
-            Method::Message => self.message_received(server, origin, account, Some(id), request, parts),
-            Method::Notify => self.notify_received(server, origin, account, Some(id), request, parts),
-            Method::Refer => self.refer_received(now_ms, server, origin, account, Some(id), request, parts),
+            Method::Message => self.message_received(account, Some(id), received),
+            Method::Notify => self.notify_received(account, Some(id), received),
+            Method::Refer => self.refer_received(now_ms, account, Some(id), received),
             // A PRACK that the stack knows comes as such; this one fits nothing.
             Method::Prack | Method::Cancel => self.respond_in(id, server, 481, &[]),
             Method::Subscribe => self.respond_in(id, server, 489, &[("Allow-Events", "refer")]),
@@ -106,13 +108,11 @@ impl UserAgent {
 
     pub(super) fn message_received(
         &mut self,
-        server: ServerId,
-        origin: &Origin,
         account: AccountId,
         call: Option<CallId>,
-        request: Message,
-        parts: Vec<Part>,
+        received: Received<'_>,
     ) {
+        let Received { server, origin, request, parts } = received;
         self.answer_ok(server, call);
         let details = Details::of(&request, Some(origin.source), parts);
         let content_type = request.header("Content-Type").unwrap_or("text/plain").to_owned();
@@ -130,13 +130,11 @@ impl UserAgent {
 
     pub(super) fn notify_received(
         &mut self,
-        server: ServerId,
-        origin: &Origin,
         account: AccountId,
         call: Option<CallId>,
-        request: Message,
-        parts: Vec<Part>,
+        received: Received<'_>,
     ) {
+        let Received { server, origin, request, parts } = received;
         let Some(event) = request.header("Event").map(str::to_owned) else {
             self.respond_status(server, 489, &[("Allow-Events", "refer")]);
             return;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bifrons_sip_protocol::{ExpiredCause, Origin, Part, ReliableId, ServerId, ToSip, TransactionId};
 
-use super::agent::{Purpose, UserAgent, sdp_of};
+use super::agent::{Purpose, Received, UserAgent, sdp_of};
 use super::arena::{AccountId, CallId};
 use super::call::{ANSWERS_MAX, Answer, Call, Offer, Phase, Ringing, Serving, SessionTimer};
 use super::dialog::Dialog;
@@ -272,7 +272,7 @@ impl UserAgent {
         }
         if let Some(tag) = request.to.tag() {
             let key = (request.call_id.clone(), tag.to_owned());
-            self.request_in_dialog(now_ms, id, origin, request, &key, parts);
+            self.request_in_dialog(now_ms, &key, Received { server: id, origin, request, parts });
             return;
         }
         match request.cseq.method {
@@ -281,22 +281,16 @@ impl UserAgent {
                 self.counters.refused_dialog += 1;
                 self.respond_status(id, 481, &[]);
             }
-            _ => self.request_outside_dialog(now_ms, id, origin, request, parts),
+            _ => self.request_outside_dialog(now_ms, Received { server: id, origin, request, parts }),
         }
     }
 
-    fn request_outside_dialog(
-        &mut self,
-        now_ms: u64,
-        id: ServerId,
-        origin: &Origin,
-        request: Message,
-        parts: Vec<Part>,
-    ) {
-        if request.cseq.method == Method::Invite && self.invite_again(id, &request) {
+    fn request_outside_dialog(&mut self, now_ms: u64, received: Received<'_>) {
+        let (id, origin, request) = (received.server, received.origin, &received.request);
+        if request.cseq.method == Method::Invite && self.invite_again(id, request) {
             return;
         }
-        let account = match self.account_for(origin, &request) {
+        let account = match self.account_for(origin, request) {
             Ok(account) => account,
             Err(status) => {
                 self.respond_status(id, status, &[]);
@@ -315,7 +309,7 @@ impl UserAgent {
             return;
         }
         match request.cseq.method {
-            Method::Invite => self.invite_received(now_ms, id, origin, account, request, parts),
+            Method::Invite => self.invite_received(now_ms, account, received),
             Method::Options => {
                 self.respond_status(
                     id,
@@ -327,9 +321,9 @@ impl UserAgent {
                     ],
                 );
             }
-            Method::Message => self.message_received(id, origin, account, None, request, parts),
-            Method::Notify => self.notify_received(id, origin, account, None, request, parts),
-            Method::Refer => self.refer_received(now_ms, id, origin, account, None, request, parts),
+            Method::Message => self.message_received(account, None, received),
+            Method::Notify => self.notify_received(account, None, received),
+            Method::Refer => self.refer_received(now_ms, account, None, received),
             Method::Subscribe => self.respond_status(id, 489, &[("Allow-Events", "refer")]),
             _ => self.respond_status(id, 405, &[("Allow", super::ALLOW)]),
         }
@@ -404,15 +398,8 @@ impl UserAgent {
         true
     }
 
-    fn invite_received(
-        &mut self,
-        now_ms: u64,
-        id: ServerId,
-        origin: &Origin,
-        account_id: AccountId,
-        request: Message,
-        parts: Vec<Part>,
-    ) {
+    fn invite_received(&mut self, now_ms: u64, account_id: AccountId, received: Received<'_>) {
+        let Received { server: id, origin, request, parts } = received;
         if self.draining {
             self.respond_status(id, 503, &[("Retry-After", "5")]);
             return;
