@@ -4,6 +4,9 @@
 //! | --- | --- |
 //! | [`cli`] | the command line |
 //! | [`config`] | the configuration, and Janus' own as ours |
+//! | [`start`] | the configuration in the words of the parts |
+//! | [`run`] | the gateway from start to end |
+//! | [`log`], [`signals`] | what they say |
 //! | [`doctor`] | what the kernel granted |
 //! | [`net`] | addresses of this machine |
 //! | [`sip_program`] | where `bifrons-sip` is |
@@ -12,8 +15,12 @@
 mod cli;
 mod config;
 mod doctor;
+mod log;
 mod net;
+mod run;
+mod signals;
 mod sip_program;
+mod start;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,7 +35,8 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig { file }) => check_config(&file),
         Some(Command::ConvertConfig { folder }) => convert_config(&folder),
         Some(Command::Doctor { source }) => examine(&source),
-        Some(Command::Demo(_)) | None => Err("running comes with the next step".into()),
+        Some(Command::Demo(_)) => Err("the demo comes with the next step".into()),
+        None => run_gateway(&cli.run),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,6 +73,18 @@ fn examine(source: &Source) -> Done {
         return Err("it cannot run like that".into());
     }
     Ok(())
+}
+
+fn run_gateway(source: &Source) -> Done {
+    let config = configuration(source)?;
+    let (file, janus) = match (&source.config, &source.janus_config) {
+        (Some(file), _) => (file.clone(), false),
+        (None, Some(folder)) => (folder.clone(), true),
+        (None, None) => ("the defaults".into(), false),
+    };
+    let origin = start::Origin { file, janus };
+    log::start(&config, &origin)?;
+    Ok(run::run(&config, &origin)?)
 }
 
 /// The configuration that the command line names. Janus settings without effect are told on stderr.

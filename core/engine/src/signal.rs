@@ -1,9 +1,9 @@
 //! Wakes the control side, once however much there is.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::driver::eventfd::EventFd;
+use crate::driver::eventfd::{self, EventFd};
 
 /// An eventfd that workers make readable when they have something to tell.
 #[derive(Debug)]
@@ -44,5 +44,9 @@ impl Signal {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.event.as_raw_fd()
+    }
+
+    pub(crate) fn duplicate(&self) -> std::io::Result<OwnedFd> {
+        eventfd::duplicate(self.event.as_raw_fd())
     }
 }

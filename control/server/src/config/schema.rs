@@ -442,7 +442,7 @@ impl Default for Sip {
             sdp_address: None,
             user_agent: concat!("Bifrons ", env!("CARGO_PKG_VERSION")).into(),
             register_ttl_s: 3_600,
-            keepalive_s: 120,
+            keepalive_s: 0,
             latching: Latching::SameIp,
             timer_t1x64_ms: 32_000,
             accounts_max: 50_000,

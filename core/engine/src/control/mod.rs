@@ -12,7 +12,7 @@ pub use start::{Assembled, SimEngine, StartReport};
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -113,6 +113,14 @@ impl<S: BoundSocket> Engine<S> {
     /// A descriptor that becomes readable when [`crate::Media::poll_notice`] has something.
     pub fn notice_fd(&self) -> RawFd {
         self.signal.fd()
+    }
+
+    /// The same as a descriptor of one's own, for event loops that borrow what they wait for.
+    ///
+    /// # Errors
+    /// Too many descriptors are open.
+    pub fn notice_handle(&self) -> std::io::Result<OwnedFd> {
+        self.signal.duplicate()
     }
 
     /// Counters of each worker.
