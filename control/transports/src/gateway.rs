@@ -1,12 +1,16 @@
 //! The control thread's state: the core, the engine, and the way to the clients.
 
 use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bifrons_api::{Api, PollRefused, RequestSource, TransportId};
 use bifrons_engine::Media;
 use serde_json::Value;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::{Hub, HubCounters, Poll};
@@ -70,6 +74,21 @@ impl Gateway {
             }
             // Requests get their turn between two rounds.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes the engine's notices whenever its descriptor (`Engine::notice_fd`) becomes readable, for ever. The
+    /// engine must outlive this, and clears the descriptor itself.
+    // The successor of `with_interest` is `unsafe` for the same duty that the line above states; here no
+    // memory is at stake, and this crate has no unsafe code.
+    #[allow(deprecated)]
+    pub async fn watch_notices(&self, fd: RawFd) -> io::Result<std::convert::Infallible> {
+        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        let waker = self.0.wakers.media();
+        loop {
+            // Cleared before the notices are taken: one that comes meanwhile makes a new edge.
+            fd.readable().await?.clear_ready();
+            waker.wake();
         }
     }
 

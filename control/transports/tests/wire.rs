@@ -506,3 +506,46 @@ fn certificates_are_exchanged() {
     });
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+/// A notice reaches the client without anybody else doing anything.
+#[test]
+fn the_engine_wakes_the_loop() {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let plugin = TestPlugin::default();
+        let media = FakeMedia::default();
+        let (record, calls) = (media.0.clone(), plugin.calls.clone());
+        let api = Api::new(ApiConfig::default(), vec![Box::new(plugin)]);
+        let wakers = Wakers::new();
+        let gateway = Gateway::new(api, Box::new(media), wakers.clone(), Instant::now(), 4);
+        let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        reader.set_nonblocking(true).unwrap();
+        let (looping, watching) = (gateway.clone(), gateway.clone());
+        tokio::task::spawn_local(async move { looping.run(None).await });
+        let fd = reader.as_raw_fd();
+        tokio::task::spawn_local(async move { watching.watch_notices(fd).await.unwrap() });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let taken = async || {
+            while !record.borrow().notices.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        for _ in 0..3 {
+            let leg = bifrons_engine::LegId::new(0, 1, 1);
+            record.borrow_mut().notices.push_back(bifrons_engine::media::Notice::Up { leg });
+            writer.write_all(&[1]).unwrap();
+            tokio::time::timeout(Duration::from_secs(5), taken()).await.expect("taken");
+        }
+        wakers.plugin(0).wake();
+        let woken = async {
+            while calls.borrow().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), woken).await.expect("woken");
+        drop((reader, gateway));
+    });
+}
