@@ -14,7 +14,7 @@ use super::{
 };
 use crate::params::{self, Kind, Param, PluginError, nullable, optional, required};
 
-const PARAMS: [Param; 20] = [
+const PARAMS: [Param; 21] = [
     required("username", Kind::Text),
     optional("type", Kind::Text),
     optional("send_register", Kind::Boolean),
@@ -28,6 +28,7 @@ const PARAMS: [Param; 20] = [
     optional("force_udp", Kind::Boolean),
     optional("force_tcp", Kind::Boolean),
     optional("sips", Kind::Boolean),
+    optional("rfc2543_cancel", Kind::Boolean),
     optional("automatic_ringing", Kind::Boolean),
     optional("register_ttl", Kind::Integer),
     optional("headers", Kind::Object),
@@ -55,6 +56,11 @@ impl Sip {
         let guest = params::text(body, "type").is_some_and(|kind| kind.eq_ignore_ascii_case("guest"));
         if params::text(body, "type").is_some_and(|kind| kind.eq_ignore_ascii_case("helper")) {
             return Err(PluginError::new(UNAVAILABLE, "Helpers are not available in this version (type)"));
+        }
+        if params::flag(body, "rfc2543_cancel") == Some(true) {
+            let text =
+                "CANCEL before a provisional response is not available in this version (rfc2543_cancel)";
+            return Err(PluginError::new(UNAVAILABLE, text));
         }
         if guest && params::flag(body, "send_register") == Some(true) {
             let text = "Conflicting elements: send_register cannot be true if guest is true";
