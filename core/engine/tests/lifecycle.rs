@@ -199,6 +199,59 @@ fn checks_with_the_wrong_password_are_met_with_silence() {
 }
 
 #[test]
+fn a_peer_that_floods_dtls_delays_nobody() {
+    let mut times = Vec::new();
+    for flood in [false, true] {
+        let mut world = World::with(12, Link::default(), |config| config.limits.handshake_ring = 64);
+        let (_, first, _) = join(&mut world, browser(7));
+        up(&mut world, first);
+        let other = Client::new(at("10.0.0.3:6000"), 9, DtlsSide::Client, Role::Controlling);
+        let (index, second, _) = join(&mut world, other);
+        let began = world.now();
+        let up = world.run_while(10_000, |w| {
+            // A handshake record of an epoch that never was, over and over, from a validated address.
+            let mut record = [0u8; 200];
+            record[..13].copy_from_slice(&[22, 0xfe, 0xfd, 0, 9, 0, 0, 0, 0, 0, 1, 0, 187]);
+            for _ in 0..if flood { 300 } else { 0 } {
+                w.network.send(at("10.0.0.2:6000"), at(SHARED), &record);
+            }
+            w.notices.contains(&Notice::Up { leg: second }) && w.clients[index].is_up()
+        });
+        assert!(up, "{:?}", world.drops());
+        times.push(world.now() - began);
+        if flood {
+            assert!(world.dropped(Drop::DtlsQueueFull) > 1_000, "{:?}", world.drops());
+        }
+    }
+    assert_eq!(times[0], times[1]);
+}
+
+#[test]
+fn a_renegotiation_goes_on_where_the_stream_was() {
+    let mut world = World::new(13, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    assert_eq!(echo(&mut world, 0..10), 10);
+    // A second m-line comes, and the first one's codec changes its name and clock.
+    let streams = vec![audio("0", 77, 111, "pcmu"), common::video("1", 90)];
+    world.sim.engine.set_streams(leg, streams).unwrap();
+    assert_eq!(echo(&mut world, 10..20), 10, "{:?}", world.drops());
+    let sequences: Vec<u16> = world.clients[0]
+        .rtp
+        .iter()
+        .map(|bytes| Packet::parse(&bytes[..]).unwrap().header().sequence)
+        .collect();
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{sequences:?}");
+    assert_eq!(world.sim.engine.leg_stats(leg).unwrap().streams.len(), 2);
+    // What cannot be is refused, with the member's name, and changes nothing.
+    let mut bad = audio("0", 77, 111, "opus");
+    bad.payload_types[0].number = 200;
+    let refused = world.sim.engine.set_streams(leg, vec![bad]);
+    assert!(matches!(refused, Err(MediaError::Invalid(text)) if text.starts_with("payload_types")));
+    assert_eq!(echo(&mut world, 20..30), 10);
+}
+
+#[test]
 fn losses_are_told_on_both_sides() {
     let mut world = World::new(6, Link::default(), 1);
     let (_, leg, _) = join(&mut world, browser(7));

@@ -50,7 +50,6 @@ pub(super) enum LegKind {
         fingerprint: Option<Fingerprint>,
     },
     Rtp {
-        mux: bool,
         /// Keys in use: suite, ours, the peer's.
         keys: Option<(String, Vec<u8>, Vec<u8>)>,
         /// All keys that we ever protected with on this leg: none is used twice.

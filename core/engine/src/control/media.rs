@@ -14,10 +14,7 @@ use super::legs::LegKind;
 use super::{BoundSocket, Engine};
 use crate::handshake::Start;
 use crate::id::LegId;
-use crate::leg::{
-    DtlsPhase, FLOWS_MAX, KeyPlan, Keys, Leg, RemotePlan, RtpPlan, RtpTransport, Stream, Transport,
-    WebRtcTransport,
-};
+use crate::leg::{KeyPlan, Keys, Leg, RemotePlan, RtpPlan, RtpTransport, Stream, Transport, WebRtcTransport};
 use crate::media::{
     DtlsRole, IceCredentials, LegStats, Media, MediaError, Notice, Output, RtpLocal, RtpOpen, RtpRemote,
     SdesKeys, StreamConfig, StreamRef, WebRtcLocal, WebRtcOpen, WebRtcRemote,
@@ -60,12 +57,7 @@ impl<S: BoundSocket> Media for Engine<S> {
             pwd: agent.local_credentials().password().to_owned(),
         };
         let candidates = agent.local_candidates().map(|candidate| text_after_prefix(&candidate)).collect();
-        let transport = Transport::WebRtc(Box::new(WebRtcTransport {
-            agent,
-            dtls: DtlsPhase::Idle,
-            start: None,
-            flows: Vec::with_capacity(FLOWS_MAX),
-        }));
+        let transport = Transport::WebRtc(Box::new(WebRtcTransport::new(agent)));
         let leg = Box::new(Leg::new(id, transport));
         self.command(worker, Command::Open { leg, rtp: None, rtcp: None })?;
         Ok(WebRtcLocal {
@@ -173,7 +165,7 @@ impl<S: BoundSocket> Media for Engine<S> {
         let (first, last) = self.config.rtp_port_range;
         let taken = taken.map_err(|error| MediaError::Io(format!("RTP port: {error}")))?;
         let (port, (rtp, rtcp)) = taken.ok_or(MediaError::NoPorts { first, last })?;
-        let kind = LegKind::Rtp { mux: open.rtcp_mux, keys: None, used: Vec::new() };
+        let kind = LegKind::Rtp { keys: None, used: Vec::new() };
         let leg = self.take_slot(worker, kind)?;
         let transport = Transport::Rtp(RtpTransport::new(open.latching, open.rtcp_mux));
         let boxed = Box::new(Leg::new(leg, transport));
@@ -187,7 +179,7 @@ impl<S: BoundSocket> Media for Engine<S> {
         self.room(leg.worker(), 1)?;
         let backend = self.config.srtp_backend;
         let entry = self.entry_mut(leg)?;
-        let LegKind::Rtp { mux, keys, used } = &mut entry.kind else {
+        let LegKind::Rtp { keys, used } = &mut entry.kind else {
             return Err(MediaError::Invalid("the leg is a WebRTC leg".to_owned()));
         };
         let given = remote.sdes.map(|sdes| (sdes.suite, sdes.local, sdes.remote));
@@ -218,7 +210,7 @@ impl<S: BoundSocket> Media for Engine<S> {
             plan
         };
         let sendable = |address: SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
-        let mux = remote.rtcp_mux || *mux;
+        let mux = remote.rtcp_mux;
         let rtp = Some(remote.rtp).filter(|address| sendable(*address));
         let next = remote.rtp.port().checked_add(1).map(|port| SocketAddr::new(remote.rtp.ip(), port));
         let rtcp = if mux {

@@ -1,6 +1,8 @@
 //! The transport of a WebRTC leg: ICE and DTLS on the worker's shared port.
 
-use bifrons_rtc::ice;
+use std::time::Duration;
+
+use bifrons_rtc::{Time, ice};
 
 use crate::handshake::Start;
 
@@ -12,7 +14,39 @@ pub(crate) struct WebRtcTransport {
     pub start: Option<Box<Start>>,
     /// Addresses that it has in the flow table.
     pub flows: Vec<(u8, std::net::SocketAddr)>,
+    dtls_window: Time,
+    dtls_carried: u8,
 }
+
+impl WebRtcTransport {
+    pub(crate) fn new(agent: ice::Agent) -> Self {
+        Self {
+            agent,
+            dtls: DtlsPhase::Idle,
+            start: None,
+            flows: Vec::with_capacity(FLOWS_MAX),
+            dtls_window: Time::ZERO,
+            dtls_carried: 0,
+        }
+    }
+
+    /// Whether one more DTLS datagram may be carried now: a peer that floods us fills no queue that other
+    /// legs need.
+    pub(crate) fn may_carry_dtls(&mut self, now: Time) -> bool {
+        if now - self.dtls_window >= DTLS_WINDOW {
+            self.dtls_window = now;
+            self.dtls_carried = 0;
+        }
+        let may = self.dtls_carried < DTLS_WINDOW_DATAGRAMS_MAX;
+        self.dtls_carried += u8::from(may);
+        may
+    }
+}
+
+/// DTLS datagrams that a leg may have carried in a [`DTLS_WINDOW`]. A flight has at most four or so.
+pub(crate) const DTLS_WINDOW_DATAGRAMS_MAX: u8 = 16;
+/// What a handshake thread needs to work off that many, with room to spare.
+const DTLS_WINDOW: Duration = Duration::from_millis(50);
 
 /// Addresses that one leg may have in the flow table.
 pub(crate) const FLOWS_MAX: usize = 8;

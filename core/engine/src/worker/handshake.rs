@@ -12,23 +12,26 @@ use crate::message::{Garbage, Inline};
 
 impl<D: Driver> Worker<D> {
     /// A DTLS datagram from an address in the flow table: carried only if it came over the selected pair.
-    pub(super) fn receive_dtls(&mut self, slot: u32, local: u8, received: Received) {
-        let why = self.carry_dtls(slot, local, &received).err();
+    pub(super) fn receive_dtls(&mut self, now: Time, slot: u32, local: u8, received: Received) {
+        let why = self.carry_dtls(now, slot, local, &received).err();
         if let Some(why) = why {
             self.counters.count(why);
         }
         self.driver.release(received.buffer);
     }
 
-    fn carry_dtls(&mut self, slot: u32, local: u8, received: &Received) -> Result<(), Drop> {
-        let leg = self.legs.at(slot).ok_or(Drop::UnknownSource)?;
-        let Transport::WebRtc(webrtc) = &leg.transport else { return Err(Drop::DtlsUnexpected) };
+    fn carry_dtls(&mut self, now: Time, slot: u32, local: u8, received: &Received) -> Result<(), Drop> {
+        let leg = self.legs.at_mut(slot).ok_or(Drop::UnknownSource)?;
+        let Transport::WebRtc(webrtc) = &mut leg.transport else { return Err(Drop::DtlsUnexpected) };
         let selected = webrtc.agent.selected();
         if !selected.is_some_and(|pair| pair.socket == local && pair.remote == received.source) {
             return Err(Drop::DtlsNotSelected);
         }
         if webrtc.dtls == DtlsPhase::Idle || leg.ended {
             return Err(Drop::DtlsUnexpected);
+        }
+        if !webrtc.may_carry_dtls(now) {
+            return Err(Drop::DtlsQueueFull);
         }
         let bytes = self.driver.bytes(&received.buffer);
         let bytes = bytes.get(received.start..received.start + received.len).unwrap_or_default();

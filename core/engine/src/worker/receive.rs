@@ -48,7 +48,7 @@ impl<D: Driver> Worker<D> {
                     let id = leg.id;
                     self.current = Some(id);
                     match kind {
-                        Kind::Dtls => self.receive_dtls(slot, local, received),
+                        Kind::Dtls => self.receive_dtls(now, slot, local, received),
                         _ => self.receive_media(now, id, received, kind == Kind::Rtcp),
                     }
                 }
