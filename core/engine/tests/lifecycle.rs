@@ -127,6 +127,24 @@ fn every_pair_of_roles_comes_up() {
 }
 
 #[test]
+fn dtls_may_begin_before_a_pair_is_nominated() {
+    let mut times = Vec::new();
+    for eager in [false, true] {
+        let link = Link { delay: Duration::from_millis(20), ..Link::default() };
+        let mut world = World::new(14, link, 1);
+        let mut client = browser(7);
+        client.eager = eager;
+        let (_, leg, _) = join(&mut world, client);
+        let began = world.now();
+        up(&mut world, leg);
+        times.push(world.now() - began);
+        assert_eq!(world.dropped(Drop::DtlsNotSelected), 0);
+        assert_eq!(echo(&mut world, 0..20), 20, "{:?}", world.drops());
+    }
+    assert!(times[1] < times[0], "{times:?}");
+}
+
+#[test]
 fn packets_that_overtake_the_last_flight_are_held() {
     let mut held = 0;
     for seed in 0..10 {

@@ -1,5 +1,6 @@
 //! The transport of a WebRTC leg: ICE and DTLS on the worker's shared port.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bifrons_rtc::{Time, ice};
@@ -10,10 +11,10 @@ use crate::handshake::Start;
 pub(crate) struct WebRtcTransport {
     pub agent: ice::Agent,
     pub dtls: DtlsPhase,
-    /// What the handshake thread needs; goes there when the first pair is selected.
+    /// What the handshake thread needs; goes there when the first pair is validated.
     pub start: Option<Box<Start>>,
     /// Addresses that it has in the flow table.
-    pub flows: Vec<(u8, std::net::SocketAddr)>,
+    pub flows: Vec<(u8, SocketAddr)>,
     dtls_window: Time,
     dtls_carried: u8,
 }
@@ -27,6 +28,22 @@ impl WebRtcTransport {
             flows: Vec::with_capacity(FLOWS_MAX),
             dtls_window: Time::ZERO,
             dtls_carried: 0,
+        }
+    }
+
+    /// Where DTLS goes: over the selected pair, and before there is one over the validated pair that it
+    /// came from. A browser begins as soon as its first check was answered, one round trip and a pace
+    /// of checks before it nominates.
+    pub(crate) fn dtls_path(&self) -> Option<(u8, SocketAddr)> {
+        let selected = self.agent.selected().map(|pair| (pair.socket, pair.remote));
+        selected.or_else(|| self.flows.last().copied())
+    }
+
+    /// DTLS from here is the peer's: the flow table holds only what was validated.
+    pub(crate) fn takes_dtls_from(&self, socket: u8, source: SocketAddr) -> bool {
+        match self.agent.selected() {
+            Some(pair) => pair.socket == socket && pair.remote == source,
+            None => self.flows.contains(&(socket, source)),
         }
     }
 

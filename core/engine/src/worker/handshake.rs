@@ -11,7 +11,8 @@ use crate::leg::{Crypto, DtlsPhase, Keys, Transport};
 use crate::message::{Garbage, Inline};
 
 impl<D: Driver> Worker<D> {
-    /// A DTLS datagram from an address in the flow table: carried only if it came over the selected pair.
+    /// A DTLS datagram from an address in the flow table: carried if it came over the selected pair, or
+    /// before there is one over any validated pair.
     pub(super) fn receive_dtls(&mut self, now: Time, slot: u32, local: u8, received: Received) {
         let why = self.carry_dtls(now, slot, local, &received).err();
         if let Some(why) = why {
@@ -23,8 +24,7 @@ impl<D: Driver> Worker<D> {
     fn carry_dtls(&mut self, now: Time, slot: u32, local: u8, received: &Received) -> Result<(), Drop> {
         let leg = self.legs.at_mut(slot).ok_or(Drop::UnknownSource)?;
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return Err(Drop::DtlsUnexpected) };
-        let selected = webrtc.agent.selected();
-        if !selected.is_some_and(|pair| pair.socket == local && pair.remote == received.source) {
+        if !webrtc.takes_dtls_from(local, received.source) {
             return Err(Drop::DtlsNotSelected);
         }
         if webrtc.dtls == DtlsPhase::Idle || leg.ended {
@@ -43,11 +43,11 @@ impl<D: Driver> Worker<D> {
         Ok(())
     }
 
-    /// Starts DTLS on a leg whose pair has just been selected, if its remote description is there.
+    /// Starts DTLS on a leg that has a validated pair, once its remote description is there.
     pub(super) fn start_dtls(&mut self, id: LegId) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
-        if webrtc.agent.selected().is_none() {
+        if webrtc.dtls_path().is_none() {
             return;
         }
         let Some(start) = webrtc.start.take() else { return };
@@ -82,7 +82,11 @@ impl<D: Driver> Worker<D> {
     }
 
     fn send_dtls(&mut self, id: LegId, datagram: &[u8]) {
-        let path = self.legs.get(id).and_then(|leg| leg.rtp_path(&self.locals));
+        let path = self.legs.get(id).and_then(|leg| {
+            let Transport::WebRtc(webrtc) = &leg.transport else { return None };
+            let (socket, remote) = webrtc.dtls_path()?;
+            Some((*self.locals.get(usize::from(socket))?, remote))
+        });
         match path {
             Some((socket, remote)) => self.send_copy(socket, remote, datagram),
             None => self.counters.count(Drop::NoDestination),
@@ -92,6 +96,9 @@ impl<D: Driver> Worker<D> {
     /// Puts keys in place, then lets through what was held back for them.
     fn install_keys(&mut self, now: Time, id: LegId, keys: Box<Keys>) {
         let Some(leg) = self.legs.get_mut(id) else { return self.free(Garbage::Keys(keys)) };
+        if let Transport::WebRtc(webrtc) = &mut leg.transport {
+            webrtc.dtls = DtlsPhase::Done;
+        }
         match &mut leg.crypto {
             Crypto::Srtp(old) => {
                 // A new DTLS session beside the old one.
@@ -102,20 +109,6 @@ impl<D: Driver> Worker<D> {
             waiting => *waiting = Crypto::Srtp(keys),
         }
         self.leg_up(now, id);
-    }
-
-    fn leg_up(&mut self, now: Time, id: LegId) {
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        if leg.ended || leg.closing.is_some() {
-            return;
-        }
-        leg.up = true;
-        leg.report_at = now + super::report::REPORT_FIRST;
-        if let Transport::WebRtc(webrtc) = &mut leg.transport {
-            webrtc.dtls = DtlsPhase::Done;
-        }
-        self.tell(id, |pending| pending.up = true);
-        self.rearm(id.slot(), now);
         // In the order in which they came.
         let mut at = 0;
         while let Some(held) = self.held.get(at) {
@@ -127,6 +120,20 @@ impl<D: Driver> Worker<D> {
                 at += 1;
             }
         }
+    }
+
+    /// A leg is up once it has keys and a selected pair, whichever comes last; told for each DTLS session.
+    pub(super) fn leg_up(&mut self, now: Time, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let Transport::WebRtc(webrtc) = &leg.transport else { return };
+        let ready = webrtc.dtls == DtlsPhase::Done && webrtc.agent.selected().is_some();
+        if !ready || leg.ended || leg.closing.is_some() {
+            return;
+        }
+        leg.up = true;
+        leg.report_at = now + super::report::REPORT_FIRST;
+        self.tell(id, |pending| pending.up = true);
+        self.rearm(id.slot(), now);
     }
 
     /// Copies a datagram into the arena and sends it.

@@ -78,11 +78,17 @@ impl<D: Driver> Worker<D> {
             let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
             let Some(event) = webrtc.agent.poll_event() else { break };
             match event {
-                Event::Validated { socket, remote } => self.add_flow(id, socket, remote),
+                Event::Validated { socket, remote } => {
+                    self.add_flow(id, socket, remote);
+                    self.start_dtls(id);
+                }
                 Event::Selected(pair) => {
                     self.add_flow(id, pair.socket, pair.remote);
                     self.tell(id, |pending| pending.selected = Some((pair.local, pair.remote)));
                     self.start_dtls(id);
+                    if self.legs.get(id).is_some_and(|leg| !leg.up) {
+                        self.leg_up(now, id);
+                    }
                 }
                 Event::State(State::Disconnected) => self.tell(id, |pending| pending.disconnected = true),
                 Event::State(State::Failed) => {

@@ -97,8 +97,7 @@ fn deadline(leg: &Leg, now: Time) -> Option<Time> {
     }
     let transport = match &leg.transport {
         Transport::WebRtc(webrtc) => {
-            let retry =
-                (webrtc.start.is_some() && webrtc.agent.selected().is_some()).then(|| now + START_RETRY);
+            let retry = (webrtc.start.is_some() && webrtc.dtls_path().is_some()).then(|| now + START_RETRY);
             webrtc.agent.next_timeout().into_iter().chain(retry).min()
         }
         Transport::Rtp(_) => None,

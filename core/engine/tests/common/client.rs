@@ -33,6 +33,9 @@ pub struct Client {
     /// SRTP that came and could not be decrypted.
     pub undecryptable: usize,
     pub dtls_ended: Option<DtlsEvent>,
+    /// Begins DTLS on the first valid pair, before one is nominated, as browsers do.
+    pub eager: bool,
+    eager_path: Option<SocketAddr>,
     /// Answers no STUN any more.
     pub mute_stun: bool,
 }
@@ -69,6 +72,8 @@ impl Client {
             rtcp: Vec::new(),
             undecryptable: 0,
             dtls_ended: None,
+            eager: false,
+            eager_path: None,
             mute_stun: false,
         }
     }
@@ -223,8 +228,14 @@ impl Client {
     }
 
     fn after(&mut self, now: Time) {
-        while self.agent.poll_event().is_some() {}
-        if self.dtls.is_none() && self.side == DtlsSide::Client && self.agent.selected().is_some() {
+        while let Some(event) = self.agent.poll_event() {
+            if let bifrons_rtc::ice::Event::Validated { remote, .. } = event
+                && self.eager
+            {
+                self.eager_path = Some(remote);
+            }
+        }
+        if self.dtls.is_none() && self.side == DtlsSide::Client && self.path().is_some() {
             self.begin_dtls(now);
         }
         let Some(dtls) = &mut self.dtls else { return };
@@ -244,9 +255,14 @@ impl Client {
     }
 
     fn flush_dtls(&mut self) {
-        let (Some(dtls), Some(pair)) = (&mut self.dtls, self.agent.selected()) else { return };
+        let Some(path) = self.path() else { return };
+        let Some(dtls) = &mut self.dtls else { return };
         while let Some(datagram) = dtls.poll_transmit() {
-            self.out.push((pair.remote, datagram));
+            self.out.push((path, datagram));
         }
+    }
+
+    fn path(&self) -> Option<SocketAddr> {
+        self.agent.selected().map(|pair| pair.remote).or(self.eager_path)
     }
 }
