@@ -8,11 +8,10 @@ use std::collections::HashMap;
 
 use bifrons_api::plugin::{HandleKey, Jsep, JsepType, MessageResult, Plugin, PluginCx, PluginInfo};
 use bifrons_engine::media::{MediaKind, Notice};
-use bifrons_wire::sdp::Suite;
 use serde_json::{Map, Value, json};
 
 use crate::params::{self, Kind, PluginError, optional, required};
-use crate::plain::sdes::suite_of_profile;
+use crate::plain::sdes;
 use crate::plain::{PlainConfig, PlainError, PlainSide, SrtpPolicy};
 use crate::unique::unique_id;
 
@@ -95,25 +94,6 @@ impl Handle {
     }
 }
 
-/// `srtp` and `srtp_profile` of a request.
-fn security(body: &Map<String, Value>) -> Result<(SrtpPolicy, Suite), PluginError> {
-    let policy = match params::text(body, "srtp") {
-        None => SrtpPolicy::Follow,
-        Some(word) if word.eq_ignore_ascii_case("sdes_optional") => SrtpPolicy::Optional,
-        Some(word) if word.eq_ignore_ascii_case("sdes_mandatory") => SrtpPolicy::Mandatory,
-        Some(_) => {
-            let text = "Invalid element (srtp can only be sdes_optional or sdes_mandatory)";
-            return Err(PluginError::new(INVALID_ELEMENT, text));
-        }
-    };
-    let suite = match params::text(body, "srtp_profile") {
-        None => Suite::AesCm128HmacSha1_80,
-        Some(profile) => suite_of_profile(profile)
-            .ok_or_else(|| PluginError::new(INVALID_ELEMENT, "Invalid element (unsupported SRTP profile)"))?,
-    };
-    Ok((policy, suite))
-}
-
 /// A browser's description as a plain one.
 fn generate(
     cx: &mut PluginCx<'_>,
@@ -133,7 +113,7 @@ fn generate(
     if jsep.e2ee {
         return Err(PluginError::new(INVALID_ELEMENT, "Media encryption unsupported by this plugin"));
     }
-    let (policy, suite) = security(body)?;
+    let (policy, suite) = sdes::requested(body, INVALID_ELEMENT)?;
     let pc = cx.peer_connection(key);
     if let Some(pc) = &pc {
         handle.plain.near(pc.leg);
@@ -182,7 +162,7 @@ fn process(
         optional("update", Kind::Boolean),
     ];
     params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
-    let (policy, _) = security(body)?;
+    let (policy, _) = sdes::requested(body, INVALID_ELEMENT)?;
     let sdp = params::text(body, "sdp").unwrap_or("").as_bytes();
     let strict = |error| match error {
         PlainError::SrtpRequired => PluginError::new(

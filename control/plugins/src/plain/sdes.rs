@@ -3,7 +3,10 @@
 use bifrons_engine::media::SdesKeys;
 use bifrons_wire::sdp::{Crypto, Media, Suite};
 
+use serde_json::{Map, Value};
+
 use super::error::PlainError;
+use crate::params::{self, PluginError};
 
 /// What an application asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,8 +24,30 @@ pub enum SrtpPolicy {
 const SUITES: [Suite; 4] =
     [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm];
 
+/// What the members `srtp` and `srtp_profile` of a request ask for.
+///
+/// # Errors
+/// With the plugin's code for an invalid element: a word that is none of the contract's.
+pub fn requested(body: &Map<String, Value>, invalid: u32) -> Result<(SrtpPolicy, Suite), PluginError> {
+    let policy = match params::text(body, "srtp") {
+        None => SrtpPolicy::Follow,
+        Some(word) if word.eq_ignore_ascii_case("sdes_optional") => SrtpPolicy::Optional,
+        Some(word) if word.eq_ignore_ascii_case("sdes_mandatory") => SrtpPolicy::Mandatory,
+        Some(_) => {
+            let text = "Invalid element (srtp can only be sdes_optional or sdes_mandatory)";
+            return Err(PluginError::new(invalid, text));
+        }
+    };
+    let suite = match params::text(body, "srtp_profile") {
+        None => Suite::AesCm128HmacSha1_80,
+        Some(profile) => suite_of_profile(profile)
+            .ok_or_else(|| PluginError::new(invalid, "Invalid element (unsupported SRTP profile)"))?,
+    };
+    Ok((policy, suite))
+}
+
 /// The suite of an API `srtp_profile`.
-pub fn suite_of_profile(profile: &str) -> Option<Suite> {
+fn suite_of_profile(profile: &str) -> Option<Suite> {
     SUITES.into_iter().find(|suite| suite.as_str() == profile)
 }
 

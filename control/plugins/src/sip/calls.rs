@@ -2,7 +2,6 @@
 
 use bifrons_api::plugin::{HandleKey, Jsep, JsepType, PluginCx};
 use bifrons_sip_ua::ua::RequestOptions;
-use bifrons_wire::sdp::Suite;
 use serde_json::{Map, Value, json};
 
 use super::handle::{Call, Status};
@@ -12,7 +11,7 @@ use super::{
     of_plain, of_ua,
 };
 use crate::params::{self, Kind, Param, PluginError, optional, required};
-use crate::plain::sdes::suite_of_profile;
+use crate::plain::sdes;
 use crate::plain::{PlainError, PlainSide, SrtpPolicy};
 
 const CALL: [Param; 10] = [
@@ -40,25 +39,6 @@ const DECLINE: [Param; 3] = [
     optional("headers", Kind::Object),
     optional("refer_id", Kind::Positive),
 ];
-
-/// `srtp` and `srtp_profile` of a request.
-fn security(body: &Map<String, Value>) -> Result<(SrtpPolicy, Suite), PluginError> {
-    let policy = match params::text(body, "srtp") {
-        None => SrtpPolicy::Follow,
-        Some(word) if word.eq_ignore_ascii_case("sdes_optional") => SrtpPolicy::Optional,
-        Some(word) if word.eq_ignore_ascii_case("sdes_mandatory") => SrtpPolicy::Mandatory,
-        Some(_) => {
-            let text = "Invalid element (srtp can only be sdes_optional or sdes_mandatory)";
-            return Err(PluginError::new(INVALID_ELEMENT, text));
-        }
-    };
-    let suite = match params::text(body, "srtp_profile") {
-        None => Suite::AesCm128HmacSha1_80,
-        Some(profile) => suite_of_profile(profile)
-            .ok_or_else(|| PluginError::new(INVALID_ELEMENT, "Invalid element (unsupported SRTP profile)"))?,
-    };
-    Ok((policy, suite))
-}
 
 /// A description that is there and not end-to-end encrypted.
 pub(super) fn usable(jsep: Option<&Jsep>) -> Result<&Jsep, PluginError> {
@@ -89,7 +69,7 @@ impl Sip {
             return Err(PluginError::new(UNAVAILABLE, text));
         }
         let secret = new_secret(body)?;
-        let (policy, suite) = security(body)?;
+        let (policy, suite) = sdes::requested(body, INVALID_ELEMENT)?;
         let uri = params::text(body, "uri").unwrap_or("");
         address(uri, "user", &["sip"])?;
         let offer = usable(jsep)?;
@@ -181,7 +161,7 @@ impl Sip {
             return Err(PluginError::new(WRONG_STATE, format!("Wrong state ({what} status={word})")));
         };
         params::check(body, &ANSWER, MISSING_ELEMENT, INVALID_ELEMENT)?;
-        let (policy, suite) = security(body)?;
+        let (policy, suite) = sdes::requested(body, INVALID_ELEMENT)?;
         let jsep = usable(jsep)?;
         let wanted = if call.offerless { JsepType::Offer } else { JsepType::Answer };
         if jsep.kind != wanted {
