@@ -12,7 +12,7 @@ use super::{
 };
 use crate::params::{self, Kind, Param, PluginError, optional, required};
 use crate::plain::sdes;
-use crate::plain::{PlainError, PlainSide, SrtpPolicy};
+use crate::plain::{PlainError, PlainSide};
 
 const CALL: [Param; 10] = [
     required("uri", Kind::Text),
