@@ -6,6 +6,7 @@
 //! | [`config`] | the configuration, and Janus' own as ours |
 //! | [`start`] | the configuration in the words of the parts |
 //! | [`run`] | the gateway from start to end |
+//! | [`sip`], [`sip_process`] | the SIP side and its `bifrons-sip` |
 //! | [`log`], [`signals`] | what they say |
 //! | [`doctor`] | what the kernel granted |
 //! | [`net`] | addresses of this machine |
@@ -19,6 +20,8 @@ mod log;
 mod net;
 mod run;
 mod signals;
+mod sip;
+mod sip_process;
 mod sip_program;
 mod start;
 

@@ -17,6 +17,8 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::config::{Config, ConfigError};
 use crate::doctor::{self, Verdict};
 use crate::signals::{Signals, Wish};
+use crate::sip::SipSide;
+use crate::sip_program;
 use crate::start::{self, Origin};
 
 /// How often a drain looks whether calls are left.
@@ -45,6 +47,7 @@ pub fn run(config: &Config, origin: &Origin) -> Result<(), RunError> {
     LocalSet::new().block_on(&runtime, gateway(config, origin))
 }
 
+#[allow(clippy::too_many_lines)] // A start is a list, and reads best as one.
 async fn gateway(config: &Config, origin: &Origin) -> Result<(), RunError> {
     let mut signals = Signals::catch().map_err(|error| RunError::Start(format!("signals: {error}")))?;
     look(config, origin)?;
@@ -79,12 +82,22 @@ async fn gateway(config: &Config, origin: &Origin) -> Result<(), RunError> {
     };
     add(Box::new(EchoTest::new()));
     add(Box::new(NoSip::new(start::nosip(config))));
+    let mut sip = None;
+    if !config.plugins.disable.iter().any(|package| package == "janus.plugin.sip") {
+        let program = sip_program::find(config).map_err(|reason| origin.error("sip.program", reason))?;
+        let (side, plugin) = SipSide::start(config, origin, &program, wakers.plugin(plugins.len()))?;
+        plugins.push(Box::new(plugin));
+        sip = Some(side);
+    }
 
     let events_max = config.limits.events_queued_max;
     let api = Api::new(api_config, plugins);
     let gateway = Gateway::new(api, Box::new(engine), wakers, Instant::now(), events_max);
     let control = gateway.clone();
     spawn_local(async move { control.run(None).await });
+    if let Some(sip) = &mut sip {
+        sip.listening(origin).await?;
+    }
     for (endpoint, address) in endpoints.iter().zip(bound.addresses().unwrap_or_default()) {
         let secure = if endpoint.tls.is_some() { "s" } else { "" };
         match endpoint.protocol {
@@ -101,8 +114,14 @@ async fn gateway(config: &Config, origin: &Origin) -> Result<(), RunError> {
             Wish::End => break,
         }
     }
+    if let Some(sip) = &sip {
+        sip.drain();
+    }
     drain(&gateway, Duration::from_secs(config.server.drain_timeout_s), &mut signals).await;
     gateway.with(|api, media, now| api.end_all(now, media));
+    if let Some(sip) = sip {
+        sip.end().await;
+    }
     let _ = stop.send(true);
     let counters = serving.await.unwrap_or_default();
     tracing::info!(?counters, "ended");

@@ -122,7 +122,7 @@ pub fn engine(config: &Config, origin: &Origin) -> Result<EngineConfig, ConfigEr
 
 /// A local address with its public one: the n-th of a family has the n-th of that family, and where
 /// there are fewer public ones, the last.
-fn local_address(address: IpAddr, locals: &[IpAddr], media: &schema::Media) -> LocalAddress {
+pub fn local_address(address: IpAddr, locals: &[IpAddr], media: &schema::Media) -> LocalAddress {
     let same = |other: &&IpAddr| other.is_ipv4() == address.is_ipv4();
     let position = locals.iter().filter(same).position(|other| *other == address).unwrap_or(0);
     let public: Vec<&IpAddr> = media.advertised.iter().filter(same).collect();

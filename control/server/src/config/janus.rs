@@ -395,13 +395,9 @@ fn sip(file: &mut File, config: &mut Config) -> Result<(), ConfigError> {
     }
     if let Some(ip) = signalling {
         // One agent serves all accounts; Janus had an ephemeral port an account.
-        let point = |ident: &str, transport, port| SipListen {
-            ident: ident.into(),
-            transport,
-            address: (ip, port).into(),
-        };
-        config.sip.listen =
-            vec![point("udp", SipTransport::Udp, 5060), point("tcp", SipTransport::Tcp, 5060)];
+        let point =
+            |transport, port| SipListen { ident: "sip".into(), transport, address: (ip, port).into() };
+        config.sip.listen = vec![point(SipTransport::Udp, 5060), point(SipTransport::Tcp, 5060)];
     }
     if let Some(ip) =
         file.parsed::<IpAddr>(g, "local_media_ip", "an address")?.filter(|ip| !ip.is_unspecified())
@@ -425,7 +421,7 @@ fn sip(file: &mut File, config: &mut Config) -> Result<(), ConfigError> {
     config.sip.tls_directory = file.text(g, "sips_certs_dir").map(PathBuf::from);
     if let (Some(_), Some(ip)) = (&config.sip.tls_directory, signalling) {
         let address = (ip, 5061).into();
-        config.sip.listen.push(SipListen { ident: "tls".into(), transport: SipTransport::Tls, address });
+        config.sip.listen.push(SipListen { ident: "sip".into(), transport: SipTransport::Tls, address });
     }
     if let Some(ms) = file.parsed(g, "sip_timer_t1x64", "a number of milliseconds")? {
         config.sip.timer_t1x64_ms = ms;

@@ -377,7 +377,7 @@ pub enum Latching {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SipListen {
-    /// Name by which accounts and trunks choose it.
+    /// Name by which accounts and trunks choose it; the transports of one network share theirs.
     pub ident: String,
     /// `udp`, `tcp` or `tls`.
     pub transport: SipTransport,
