@@ -382,3 +382,47 @@ fn legs_come_and_go_and_leave_nothing() {
     }
     assert_eq!(world.sim.engine.handshake_counters().get(HandshakeCount::InProgress), 0);
 }
+
+#[test]
+fn a_full_report_ring_loses_no_notice() {
+    let mut world = World::with(15, Link::default(), |config| config.limits.reports = 4);
+    let mut legs = Vec::new();
+    for n in 0..20u16 {
+        let open = RtpOpen { near: None, ipv6: false, latching: Latching::SameIp, rtcp_mux: true };
+        let local = world.sim.engine.open_rtp_leg(open).unwrap();
+        let rtp = SocketAddr::new(at("10.0.0.4:1").ip(), 4_000 + n);
+        let remote = RtpRemote { rtp, rtcp: None, rtcp_mux: true, sdes: None };
+        world.sim.engine.set_rtp_remote(local.leg, remote).unwrap();
+        world.sim.engine.set_streams(local.leg, vec![audio("", 99, 0, "pcmu")]).unwrap();
+        legs.push(local);
+    }
+    world.run(10);
+    for local in &legs {
+        world.network.send(at("10.0.0.4:9000"), local.rtp, &rtp(0, 1, 160, 9, None, &[2; 160]));
+    }
+    // Nobody looks for a while; then the silence is told as well.
+    world.run(3_000);
+    for local in &legs {
+        let leg = local.leg;
+        let stream = StreamRef { leg, mline: 0 };
+        let of = |notice: &Notice| notice.leg() == leg;
+        let told: Vec<_> = world.notices.iter().filter(|notice| of(notice)).cloned().collect();
+        let latched = Notice::Latched { leg, remote: at("10.0.0.4:9000") };
+        let silent = Notice::Receiving { stream, receiving: false, silent_s: 1 };
+        assert!(told.contains(&latched) && told.contains(&silent), "{told:?}");
+        world.sim.engine.close_leg(leg);
+    }
+    world.run(1_000);
+    assert_eq!(world.sim.engine.counters()[0].work(Work::Legs), 0);
+    // All slots and ports have come back.
+    world.run(11_000);
+    for _ in 0..50 {
+        let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+        world.sim.engine.open_rtp_leg(open).unwrap();
+    }
+    let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let refused = world.sim.engine.open_rtp_leg(open.clone());
+    assert_eq!(refused.unwrap_err(), MediaError::NoPorts { first: 20_000, last: 20_099 });
+    let refused = world.sim.engine.open_rtp_leg(RtpOpen { ipv6: true, ..open });
+    assert_eq!(refused.unwrap_err(), MediaError::NoAddress);
+}

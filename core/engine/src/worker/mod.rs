@@ -53,6 +53,8 @@ pub(crate) const HELD_MAX: usize = 96;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Turns that a host waits for at most.
 const READY_TURNS_MAX: usize = 16;
+/// How soon reports that found their ring full are tried again.
+const REPORT_RETRY: Duration = Duration::from_millis(1);
 /// Panics within a second that end a worker.
 const PANICS_MAX: usize = 3;
 
@@ -132,6 +134,7 @@ pub struct Worker<D: Driver> {
     panics: [Time; PANICS_MAX],
     failed: bool,
     busy: bool,
+    turned_at: Time,
 }
 
 impl<D: Driver> Worker<D> {
@@ -171,6 +174,7 @@ impl<D: Driver> Worker<D> {
             panics: [Time::ZERO; PANICS_MAX],
             failed: false,
             busy: false,
+            turned_at: now,
             driver,
             settings,
         }
@@ -198,6 +202,7 @@ impl<D: Driver> Worker<D> {
     /// One turn at a given time, without waiting. Returns whether there was something to do, so that
     /// another turn should follow soon.
     pub fn turn_at(&mut self, now: Time) -> bool {
+        self.turned_at = now;
         self.busy = false;
         // Nothing that a caught panic leaves half done is read again before it is made anew: the leg
         // that was worked on is ended.
@@ -238,7 +243,10 @@ impl<D: Driver> Worker<D> {
 
     /// When a turn is wanted even if nothing arrives.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.wheel.next()
+        // What found the report ring full is tried again soon: the control side makes no noise.
+        let waiting = !self.outbox.is_empty() || !self.dirty.is_empty();
+        let retry = waiting.then(|| self.turned_at + REPORT_RETRY);
+        self.wheel.next().into_iter().chain(retry).min()
     }
 
     /// A descriptor of the host's own that is readable when a turn is wanted; `None` on a simulated

@@ -96,21 +96,23 @@ fn next_notice(leg: &mut Leg, full: bool) -> Option<Notice> {
     if std::mem::take(&mut pending.up) {
         return Some(Notice::Up { leg: id });
     }
-    if pending.receiving != 0 {
+    while pending.receiving != 0 {
         let mline = pending.receiving.trailing_zeros() as u8;
         pending.receiving &= pending.receiving - 1;
-        let input = &leg.streams.get(usize::from(mline))?.input;
-        let silent_s = leg.silent_s(mline);
-        let receiving = input.activity.is_receiving();
+        // An m-line that has gone since has nothing to say.
+        let Some(line) = leg.streams.get(usize::from(mline)) else { continue };
+        let receiving = line.input.activity.is_receiving();
         let stream = StreamRef { leg: id, mline };
-        return Some(Notice::Receiving { stream, receiving, silent_s });
+        return Some(Notice::Receiving { stream, receiving, silent_s: line.silent_s });
     }
-    for (direction, uplink) in [(0, true), (1, false)] {
-        let Some(bits) = pending.slow.get_mut(direction).filter(|bits| **bits != 0) else { continue };
-        let mline = bits.trailing_zeros() as u8;
-        *bits &= *bits - 1;
-        let lost = leg.streams.get(usize::from(mline)).map_or(0, |stream| stream.slow[direction]);
-        return Some(Notice::SlowLink { stream: StreamRef { leg: id, mline }, uplink, lost });
+    for ((direction, bits), uplink) in pending.slow.iter_mut().enumerate().zip([true, false]) {
+        while *bits != 0 {
+            let mline = bits.trailing_zeros() as u8;
+            *bits &= *bits - 1;
+            let Some(line) = leg.streams.get(usize::from(mline)) else { continue };
+            let lost = line.slow.get(direction).copied().unwrap_or(0);
+            return Some(Notice::SlowLink { stream: StreamRef { leg: id, mline }, uplink, lost });
+        }
     }
     if pending.dtmf_len > 0 {
         let [(mline, event, duration), ..] = pending.dtmf;
@@ -125,10 +127,6 @@ fn next_notice(leg: &mut Leg, full: bool) -> Option<Notice> {
 }
 
 impl Leg {
-    fn silent_s(&self, mline: u8) -> u32 {
-        self.streams.get(usize::from(mline)).map_or(0, |stream| stream.silent_s)
-    }
-
     /// The local addresses are known to the agent only.
     pub(crate) fn selected_path(&self) -> Option<crate::message::Path> {
         match &self.transport {
