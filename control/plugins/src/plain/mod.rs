@@ -342,6 +342,8 @@ impl PlainSide {
         let content = |sdp: &Sdp| {
             let mut sdp = sdp.clone();
             sdp.session.remove_lines('o');
+            // A browser does not offer extensions again that were not taken.
+            sdp.media.iter_mut().for_each(|media| drop(media.section.remove_attributes(&["extmap"])));
             sdp
         };
         match (&self.local, &self.before) {
