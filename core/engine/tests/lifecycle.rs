@@ -426,3 +426,65 @@ fn a_full_report_ring_loses_no_notice() {
     let refused = world.sim.engine.open_rtp_leg(RtpOpen { ipv6: true, ..open });
     assert_eq!(refused.unwrap_err(), MediaError::NoAddress);
 }
+
+#[test]
+fn a_storm_of_calls_comes_up() {
+    let link = Link { loss_permille: 20, delay: Duration::from_millis(10), ..Link::default() };
+    let mut world = World::with(16, link, |config| {
+        config.limits.legs = 128;
+        config.limits.handshakes = 8;
+        config.limits.handshake_ring = 32;
+        config.limits.commands = 64;
+    });
+    let mut legs = Vec::new();
+    for n in 0..100u16 {
+        let address = SocketAddr::new(at("10.0.0.2:1").ip(), 6_000 + n);
+        let client = Client::new(address, 100 + u64::from(n), DtlsSide::Client, Role::Controlling);
+        if n % 10 == 0 {
+            // The command ring is short: the worker must get its turns.
+            world.sim.turn();
+        }
+        let (_, leg, _) = join(&mut world, client);
+        legs.push(leg);
+    }
+    let all_up = world.run_while(30_000, |w| {
+        w.clients.iter().all(Client::is_up)
+            && legs.iter().all(|leg| w.notices.contains(&Notice::Up { leg: *leg }))
+    });
+    assert!(all_up, "{:?} {:?}", world.drops(), world.sim.engine.handshake_counters().all());
+    let handshakes = world.sim.engine.handshake_counters();
+    assert_eq!(handshakes.get(HandshakeCount::Connected), 100);
+    assert_eq!((handshakes.get(HandshakeCount::InProgress), handshakes.get(HandshakeCount::Waiting)), (0, 0));
+    for leg in legs {
+        // A close is never refused, however short the ring.
+        world.sim.engine.close_leg(leg);
+    }
+    world.run(2_000);
+    assert_eq!(world.sim.engine.counters()[0].work(Work::Legs), 0, "{:?}", world.drops());
+}
+
+#[test]
+fn peers_that_begin_and_do_not_go_on_keep_nobody_waiting() {
+    let mut world = World::with(17, Link::default(), |config| config.limits.handshakes = 4);
+    for n in 0..20u16 {
+        let address = SocketAddr::new(at("10.0.0.66:1").ip(), 6_000 + n);
+        let mut client = Client::new(address, 100 + u64::from(n), DtlsSide::Client, Role::Controlling);
+        client.mute_dtls = true;
+        join(&mut world, client);
+        // One that never even says hello.
+        let local = world.sim.engine.open_webrtc_leg(WebRtcOpen::default()).unwrap();
+        let silent = browser(n.into());
+        world.sim.engine.set_webrtc_remote(local.leg, silent.description()).unwrap();
+    }
+    world.run(2_000);
+    let (honest, leg, _) = join(&mut world, browser(7));
+    let came =
+        world.run_while(10_000, |w| w.clients[honest].is_up() && w.notices.contains(&Notice::Up { leg }));
+    assert!(came, "{:?}", world.sim.engine.handshake_counters().all());
+    // They are told when their time is over, each of them.
+    world.run(60_000);
+    let late = world.notices.iter().filter(|n| matches!(n, Notice::Ended { why: LegEnd::DtlsTimeout, .. }));
+    assert_eq!(late.count(), 20);
+    let handshakes = world.sim.engine.handshake_counters();
+    assert_eq!((handshakes.get(HandshakeCount::InProgress), handshakes.get(HandshakeCount::Waiting)), (0, 0));
+}

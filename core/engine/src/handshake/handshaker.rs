@@ -1,8 +1,9 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bifrons_rtc::Time;
-use bifrons_rtc::dtls::{Connected, DtlsContext, Event, FailReason, Session, Tail, TailEvent};
+use bifrons_rtc::dtls::{Connected, DtlsContext, Event, FailReason, Role, Session, Tail, TailEvent};
 use bifrons_rtc::srtp::{Backend, Inbound, Outbound};
 
 use super::HandshakeCount::{self, Refused};
@@ -14,6 +15,11 @@ use crate::message::Inline;
 
 /// Messages that wait for a full ring at most, a worker. More are dropped: DTLS sends again.
 const BACKLOG_MAX: usize = 4_096;
+/// How long a leg waits for the peer's hello.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A handshake whose peer is silent for so long no longer counts as in progress: peers that begin and
+/// do not go on would keep all others waiting.
+const STALL: Duration = Duration::from_secs(1);
 /// Datagrams of one leg that wait until its handshake begins.
 const EARLY_MAX: usize = 16;
 
@@ -25,14 +31,14 @@ pub struct Handshaker {
     backlog: Vec<VecDeque<FromHandshake>>,
     sessions: HashMap<LegId, Entry>,
     deadlines: BTreeSet<(Time, LegId)>,
-    /// Starts beyond the bound of handshakes in progress.
-    waiting: VecDeque<Box<Start>>,
+    /// Legs that could begin, were it not for the bound of handshakes in progress.
+    waiting: VecDeque<LegId>,
     in_progress: usize,
     in_progress_max: usize,
     counters: Arc<HandshakeCounters>,
 }
 
-/// Where a leg's DTLS stands. Handshakes in progress are counted by `Active` without `connected`.
+/// Where a leg's DTLS stands.
 struct Entry {
     link: usize,
     state: State,
@@ -42,10 +48,30 @@ struct Entry {
 }
 
 enum State {
-    Waiting,
-    Active { session: Box<Session>, connected: bool },
+    /// Waits for its turn, as server first of all for the peer's hello.
+    Waiting {
+        start: Box<Start>,
+        queued: bool,
+        until: Time,
+    },
+    Active {
+        session: Box<Session>,
+        progress: Progress,
+    },
     Tail(Box<Tail>),
     Over,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Counts among the handshakes in progress.
+    Handshaking {
+        heard_at: Time,
+    },
+    /// The peer has been silent for [`STALL`]: it keeps nobody else waiting until it is heard again.
+    Stalled,
+    Connected,
 }
 
 impl Handshaker {
@@ -77,8 +103,9 @@ impl Handshaker {
                 self.take(now, link, message);
             }
         }
+        self.run_timers(now);
         self.begin_waiting(now);
-        let next = self.run_timers(now);
+        let next = self.deadlines.first().map(|(at, _)| *at);
         for (link, backlog) in self.links.iter_mut().zip(&mut self.backlog) {
             let mut any = false;
             while let Some(message) = backlog.pop_front() {
@@ -95,7 +122,7 @@ impl Handshaker {
         self.counters.set(HandshakeCount::InProgress, self.in_progress as u64);
         self.counters.set(HandshakeCount::Waiting, self.waiting.len() as u64);
         let backlog = self.backlog.iter().any(|backlog| !backlog.is_empty());
-        let soon = backlog.then(|| now + std::time::Duration::from_millis(1));
+        let soon = backlog.then(|| now + Duration::from_millis(1));
         next.into_iter().chain(soon).min()
     }
 
@@ -110,16 +137,34 @@ impl Handshaker {
                 if let Some(entry) = self.sessions.remove(&start.leg) {
                     self.forget(start.leg, entry);
                 }
-                let entry = Entry { link, state: State::Waiting, early: Vec::new(), deadline: None };
-                self.sessions.insert(start.leg, entry);
-                self.waiting.push_back(start);
+                let leg = start.leg;
+                let queued = start.role == Role::Client;
+                let state = State::Waiting { start, queued, until: now + PATIENCE };
+                self.sessions.insert(leg, Entry { link, state, early: Vec::new(), deadline: None });
+                if queued {
+                    self.waiting.push_back(leg);
+                }
+                self.schedule(leg);
             }
             ToHandshake::Datagram { leg, datagram } => {
                 let Some(entry) = self.sessions.get_mut(&leg) else { return };
                 match &mut entry.state {
-                    State::Waiting if entry.early.len() < EARLY_MAX => entry.early.push(datagram),
-                    State::Waiting => self.counters.add(Refused),
-                    State::Active { session, .. } => {
+                    State::Waiting { .. } if entry.early.len() >= EARLY_MAX => self.counters.add(Refused),
+                    State::Waiting { queued, .. } => {
+                        entry.early.push(datagram);
+                        if !std::mem::replace(queued, true) {
+                            self.waiting.push_back(leg);
+                        }
+                    }
+                    State::Active { session, progress } => {
+                        match progress {
+                            Progress::Handshaking { heard_at } => *heard_at = now,
+                            Progress::Stalled => {
+                                *progress = Progress::Handshaking { heard_at: now };
+                                self.in_progress += 1;
+                            }
+                            Progress::Connected => {}
+                        }
                         session.handle_datagram(now, datagram.bytes());
                         self.after(leg);
                     }
@@ -149,7 +194,7 @@ impl Handshaker {
                                 self.transmit(link, leg, &datagram);
                             }
                         }
-                        State::Waiting | State::Over => {}
+                        State::Waiting { .. } | State::Over => {}
                     }
                     self.forget(leg, entry);
                 }
@@ -160,13 +205,10 @@ impl Handshaker {
 
     fn begin_waiting(&mut self, now: Time) {
         while self.in_progress < self.in_progress_max {
-            let Some(start) = self.waiting.pop_front() else { break };
-            let leg = start.leg;
+            let Some(leg) = self.waiting.pop_front() else { break };
             // Closed, or started anew, while it waited.
             let Some(entry) = self.sessions.get_mut(&leg) else { continue };
-            if !matches!(entry.state, State::Waiting) {
-                continue;
-            }
+            let State::Waiting { start, queued: true, .. } = &entry.state else { continue };
             let session =
                 Session::new(&self.context, start.role, now, std::slice::from_ref(&start.fingerprint));
             let Ok(mut session) = session else {
@@ -178,43 +220,64 @@ impl Handshaker {
             for datagram in entry.early.drain(..) {
                 session.handle_datagram(now, datagram.bytes());
             }
-            entry.state = State::Active { session: Box::new(session), connected: false };
+            let progress = Progress::Handshaking { heard_at: now };
+            entry.state = State::Active { session: Box::new(session), progress };
             self.in_progress += 1;
             self.counters.add(HandshakeCount::Started);
             self.after(leg);
         }
     }
 
-    fn run_timers(&mut self, now: Time) -> Option<Time> {
+    fn run_timers(&mut self, now: Time) {
         while let Some((at, leg)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, leg));
             let Some(entry) = self.sessions.get_mut(&leg) else { continue };
             entry.deadline = None;
-            let State::Active { session, connected } = &mut entry.state else { continue };
-            if *connected && session.retransmission_ends().is_some_and(|at| at <= now) {
-                // Nobody asks for the last flight any more: the SSL goes, its tail stays.
-                let state = std::mem::replace(&mut entry.state, State::Over);
-                if let State::Active { session, .. } = state
-                    && let Some(tail) = session.into_tail()
-                {
-                    entry.state = State::Tail(Box::new(tail));
+            match &mut entry.state {
+                State::Waiting { until, .. } if *until <= now => {
+                    entry.state = State::Over;
+                    self.counters.add(HandshakeCount::TimedOut);
+                    let link = entry.link;
+                    self.send(link, FromHandshake::Ended { leg, why: LegEnd::DtlsTimeout });
                 }
-                continue;
+                State::Active { session, progress: Progress::Connected }
+                    if session.retransmission_ends().is_some_and(|at| at <= now) =>
+                {
+                    // Nobody asks for the last flight any more: the SSL goes, its tail stays.
+                    let state = std::mem::replace(&mut entry.state, State::Over);
+                    if let State::Active { session, .. } = state
+                        && let Some(tail) = session.into_tail()
+                    {
+                        entry.state = State::Tail(Box::new(tail));
+                    }
+                }
+                State::Active { session, progress } => {
+                    if matches!(progress, Progress::Handshaking { heard_at } if now - *heard_at >= STALL) {
+                        *progress = Progress::Stalled;
+                        self.in_progress -= 1;
+                    }
+                    session.on_timeout(now);
+                    self.after(leg);
+                }
+                State::Waiting { .. } | State::Tail(_) | State::Over => {}
             }
-            session.on_timeout(now);
-            self.after(leg);
         }
-        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// Notes when a session wants to be looked at again.
     fn schedule(&mut self, leg: LegId) {
         let Some(entry) = self.sessions.get_mut(&leg) else { return };
         let next = match &entry.state {
-            State::Active { session, .. } => {
-                session.next_timeout().into_iter().chain(session.retransmission_ends()).min()
+            State::Waiting { until, .. } => Some(*until),
+            State::Active { session, progress } => {
+                let stalls_at = match progress {
+                    Progress::Handshaking { heard_at } => Some(*heard_at + STALL),
+                    _ => None,
+                };
+                let own = [session.next_timeout(), session.retransmission_ends(), stalls_at];
+                own.into_iter().flatten().min()
             }
-            _ => None,
+            State::Tail(_) | State::Over => None,
         };
         if next == entry.deadline {
             return;
@@ -231,19 +294,20 @@ impl Handshaker {
     fn after(&mut self, leg: LegId) {
         let Some(entry) = self.sessions.get_mut(&leg) else { return };
         let link = entry.link;
-        let State::Active { session, connected } = &mut entry.state else { return };
+        let State::Active { session, progress } = &mut entry.state else { return };
         let mut datagrams = Vec::new();
         while let Some(datagram) = session.poll_transmit() {
             datagrams.push(datagram);
         }
         let mut messages = Vec::new();
         let mut ended = None;
-        let was_connected = *connected;
+        let before = *progress;
+        let was_connected = before == Progress::Connected;
         while let Some(event) = session.poll_event() {
             match event {
                 Event::Connected(done) => match keys(self.backend, &done) {
                     Some(keys) => {
-                        *connected = true;
+                        *progress = Progress::Connected;
                         self.counters.add(HandshakeCount::Connected);
                         messages.push(FromHandshake::Keys { leg, keys: Box::new(keys) });
                     }
@@ -255,7 +319,8 @@ impl Handshaker {
             }
         }
         // Until now it was in progress; connected or ended, it is no longer.
-        if !was_connected && (*connected || ended.is_some()) {
+        let over = *progress == Progress::Connected || ended.is_some();
+        if matches!(before, Progress::Handshaking { .. }) && over {
             self.in_progress -= 1;
         }
         if let Some(why) = ended {
@@ -294,7 +359,7 @@ impl Handshaker {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, leg));
         }
-        if matches!(entry.state, State::Active { connected: false, .. }) {
+        if matches!(entry.state, State::Active { progress: Progress::Handshaking { .. }, .. }) {
             self.in_progress -= 1;
         }
     }

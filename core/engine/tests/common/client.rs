@@ -36,6 +36,8 @@ pub struct Client {
     /// Begins DTLS on the first valid pair, before one is nominated, as browsers do.
     pub eager: bool,
     eager_path: Option<SocketAddr>,
+    /// Sends its ClientHello and never goes on.
+    pub mute_dtls: bool,
     /// Answers no STUN any more.
     pub mute_stun: bool,
 }
@@ -74,6 +76,7 @@ impl Client {
             dtls_ended: None,
             eager: false,
             eager_path: None,
+            mute_dtls: false,
             mute_stun: false,
         }
     }
@@ -143,6 +146,7 @@ impl Client {
                 });
                 self.after(now);
             }
+            Kind::Dtls if self.mute_dtls => {}
             Kind::Dtls => {
                 if self.dtls.is_none() {
                     self.begin_dtls(now);
