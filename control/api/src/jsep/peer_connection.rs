@@ -99,13 +99,19 @@ impl PeerConnection {
         self.offer_in = Some(offer);
     }
 
-    /// The client's answer to our offer. `Ok(false)`: there was no offer.
+    /// The client's answer to our offer. `Ok(false)`: there was no offer. The answer in force may come
+    /// again, as with the SIP plugin's `progress` and then `accept`: nothing changes.
     pub(crate) fn client_answers(
         &mut self,
         media: &mut dyn Media,
         answer: RemoteDescription,
     ) -> Result<bool, String> {
-        let Some(offer) = &self.offer_out else { return Ok(false) };
+        let Some(offer) = &self.offer_out else {
+            let again = |now: &RemoteDescription| {
+                now.ice == answer.ice && now.fingerprint == answer.fingerprint && self.offer_in.is_none()
+            };
+            return Ok(self.remote.as_ref().is_some_and(again));
+        };
         if answer.sdp.media.len() != offer.media.len() {
             return Err(format!(
                 "{} m-lines answer our offer of {}",

@@ -343,7 +343,9 @@ impl PlainSide {
             let mut sdp = sdp.clone();
             sdp.session.remove_lines('o');
             // A browser does not offer extensions again that were not taken.
-            sdp.media.iter_mut().for_each(|media| drop(media.section.remove_attributes(&["extmap"])));
+            for media in &mut sdp.media {
+                media.section.remove_attributes(&["extmap"]);
+            }
             sdp
         };
         match (&self.local, &self.before) {
