@@ -215,7 +215,9 @@ describe('an ICE restart in a SIP call', { skip: skip || (serverKind === 'janus'
       await pageHears(tab);
       const ufrag = async () => /a=ice-ufrag:(\S+)/.exec(await tab.page.call('remoteSdp', tab.handle))[1];
       const before = await ufrag();
+      const from = (await tab.page.log()).length;
       await tab.page.call('offer', tab.handle, { request: 'update' }, { iceRestart: true });
+      await tab.page.seen('the second answer', (e) => e.jsep === 'answer', { from });
       await until('new credentials', async () => (await ufrag()) !== before);
       await pageHears(tab);
       await peerHears(media);
