@@ -133,6 +133,14 @@ impl<S: BoundSocket> Engine<S> {
         self.handshakes.clone()
     }
 
+    /// Names the thread that turns the [`crate::Handshaker`]: it is unparked when a worker has something
+    /// for it. Only for hosts of an assembled engine, and once.
+    pub fn set_handshake_thread(&mut self, thread: std::thread::Thread) {
+        if let Some(wake) = self.handshake_wake.take() {
+            let _ = wake.set(thread);
+        }
+    }
+
     /// The engine's clock: what all its times count from.
     pub fn now(&self) -> Time {
         self.clock.now()

@@ -103,9 +103,7 @@ impl Engine {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Threads { stop: stop.clone(), workers: Vec::new(), handshaker: None };
         let handshaker = spawn_handshaker(handshaker, clock, stop.clone())?;
-        if let Some(waker) = engine.handshake_wake.take() {
-            let _ = waker.set(handshaker.thread().clone());
-        }
+        engine.set_handshake_thread(handshaker.thread().clone());
         threads.handshaker = Some(handshaker);
         for (index, parts) in workers.into_iter().enumerate() {
             let (tell, told) = mpsc::channel();
