@@ -1,0 +1,194 @@
+//! How a call of each scenario is set up over the Janus API.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use bifrons_engine::driver::DriverWaker;
+use bifrons_rtc::dtls::DtlsContext;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::client::Client;
+use crate::janus::{Handle, Janus};
+use crate::media::{Command, End, Event};
+use crate::{sdp, uas};
+
+/// Longest wait for ICE and DTLS.
+const UP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// WebRTC to itself: `janus.plugin.echotest`.
+    Echotest,
+    /// WebRTC to plain RTP: `janus.plugin.nosip`.
+    Nosip,
+    /// The same by a SIP call to the generator's phone: `janus.plugin.sip`.
+    Sip,
+    /// WebRTC to itself, through an engine inside the generator's process.
+    EngineEcho,
+    /// WebRTC to plain RTP, likewise.
+    EngineBridge,
+    /// Plain RTP to plain RTP, likewise.
+    EngineRtp,
+}
+
+/// Who waits for which call to be up.
+type Waiting = Arc<Mutex<HashMap<u32, oneshot::Sender<Result<(), String>>>>>;
+
+/// Tells the media thread.
+#[derive(Clone)]
+pub struct MediaLink {
+    commands: mpsc::Sender<Command>,
+    waker: DriverWaker,
+    waiting: Waiting,
+}
+
+impl MediaLink {
+    /// A link to a running media thread.
+    pub fn new(commands: mpsc::Sender<Command>, waker: DriverWaker) -> Self {
+        Self { commands, waker, waiting: Arc::default() }
+    }
+
+    /// Gives a command. The thread lives as long as the program.
+    pub fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+        self.waker.wake();
+    }
+
+    /// Takes what the media thread says; gives a call that broke after it had been up.
+    pub fn hear(&self, event: Event) -> Option<(u32, String)> {
+        let (call, result) = match event {
+            Event::Up(call) => (call, Ok(())),
+            Event::Failed(call, why) => (call, Err(why)),
+        };
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+        match (waiting, result) {
+            (Some(waiting), result) => {
+                let _ = waiting.send(result);
+                None
+            }
+            (None, Err(why)) => Some((call, why)),
+            (None, Ok(())) => None,
+        }
+    }
+
+    /// Adds a call and waits until its WebRTC end is up.
+    ///
+    /// # Errors
+    /// ICE or DTLS failed.
+    pub async fn add(&self, call: u32, ends: Vec<End>) -> Result<(), String> {
+        let wait = ends.iter().any(|end| matches!(end, End::WebRtc(..)));
+        let (up, is_up) = oneshot::channel();
+        if wait {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(call, up);
+        }
+        self.tell(Command::Add(call, ends));
+        if !wait {
+            return Ok(());
+        }
+        let result = tokio::time::timeout(UP_PATIENCE, is_up).await;
+        result.map_err(|_| "media: not up in time")?.map_err(|_| "media: thread gone")?
+    }
+}
+
+/// What all calls share.
+pub struct Calls {
+    /// Scenario.
+    pub scenario: Scenario,
+    /// The generator's address.
+    pub ip: IpAddr,
+    /// All clients have one certificate.
+    pub dtls: Arc<DtlsContext>,
+    /// The media thread.
+    pub media: MediaLink,
+    /// Addresses of the shared plain RTP sockets.
+    pub plain: Vec<SocketAddr>,
+    /// The phone of the `sip` scenario.
+    pub phone: Option<(SocketAddr, uas::Media)>,
+}
+
+impl Calls {
+    /// A client and its socket.
+    pub fn client(&self, call: u32) -> Result<(Client, UdpSocket, SocketAddr), String> {
+        let io = |error: std::io::Error| format!("client socket: {error}");
+        let socket = UdpSocket::bind(SocketAddr::new(self.ip, 0)).map_err(io)?;
+        socket.set_nonblocking(true).map_err(io)?;
+        let address = socket.local_addr().map_err(io)?;
+        Ok((Client::new(address, call, self.dtls.clone())?, socket, address))
+    }
+
+    /// Sets up one call.
+    ///
+    /// # Errors
+    /// Says which request or event went wrong.
+    pub async fn place(&self, janus: &Janus, session: u64, call: u32) -> Result<Handle, String> {
+        let plugin = match self.scenario {
+            Scenario::Nosip => "janus.plugin.nosip",
+            Scenario::Sip => "janus.plugin.sip",
+            _ => "janus.plugin.echotest",
+        };
+        let mut handle = janus.attach(session, plugin).await?;
+        let (mut client, socket, address) = self.client(call)?;
+        let offer = sdp::offer(&client, call, address)?;
+        let (answer, plain) = match self.scenario {
+            Scenario::Nosip => self.nosip(&mut handle, call, &offer).await?,
+            Scenario::Sip => self.sip(&mut handle, call, &offer).await?,
+            _ => {
+                let body = json!({"audio": true, "video": false});
+                handle.message(body, Some(&offer)).await?;
+                (handle.event("answer", jsep).await?, None)
+            }
+        };
+        client.set_remote(&sdp::remote(&answer)?)?;
+        let mut ends = vec![End::WebRtc(Box::new(client), socket)];
+        ends.extend(plain.map(|(number, remote)| End::Plain(number, remote)));
+        self.media.add(call, ends).await?;
+        Ok(handle)
+    }
+
+    async fn nosip(
+        &self,
+        handle: &mut Handle,
+        call: u32,
+        offer: &str,
+    ) -> Result<(String, Option<(usize, SocketAddr)>), String> {
+        handle.message(json!({"request": "generate"}), Some(offer)).await?;
+        let generated = |event: &Value| {
+            let result = &event["plugindata"]["data"]["result"];
+            (result["event"] == "generated").then(|| result["sdp"].as_str().map(str::to_owned)).flatten()
+        };
+        let theirs = handle.event("generated", generated).await?;
+        let remote = sdp::plain_address(&theirs)?;
+        let number = call as usize % self.plain.len();
+        let ours = sdp::plain(call, self.plain[number]);
+        handle.message(json!({"request": "process", "type": "answer", "sdp": ours}), None).await?;
+        Ok((handle.event("processed", jsep).await?, Some((number, remote))))
+    }
+
+    async fn sip(
+        &self,
+        handle: &mut Handle,
+        call: u32,
+        offer: &str,
+    ) -> Result<(String, Option<(usize, SocketAddr)>), String> {
+        let (phone, media) = self.phone.as_ref().ok_or("no phone")?;
+        let user = format!("sip:caller{call}@{}", self.ip);
+        handle.message(json!({"request": "register", "type": "guest", "username": user}), None).await?;
+        let registered =
+            |event: &Value| (event["plugindata"]["data"]["result"]["event"] == "registered").then_some(());
+        handle.event("registered", registered).await?;
+        let uri = format!("sip:load{call}@{phone}");
+        handle.message(json!({"request": "call", "uri": uri}), Some(offer)).await?;
+        let answer = handle.event("accepted", jsep).await?;
+        let remote = media.lock().unwrap_or_else(PoisonError::into_inner).get(&call).copied();
+        let remote = remote.ok_or("accepted, but the phone saw no INVITE")?;
+        Ok((answer, Some((call as usize % self.plain.len(), remote))))
+    }
+}
+
+fn jsep(event: &Value) -> Option<String> {
+    event["jsep"]["sdp"].as_str().map(str::to_owned)
+}

@@ -1,0 +1,206 @@
+//! The engine inside this process, on a core of its own: the packet path without the gateway around it.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bifrons_engine::media::{
+    DtlsRole, Feedback, IceCredentials, Latching, MediaKind, Output, PayloadType, RtpOpen, RtpRemote,
+    StreamConfig, StreamRef, WebRtcOpen, WebRtcRemote,
+};
+use bifrons_engine::{DriverChoice, Engine, EngineConfig, LegId, LocalAddress, Media};
+use bifrons_rtc::ice::AddressPolicy;
+use bifrons_rtc::srtp::Profile;
+
+use crate::calls::{Calls, Scenario};
+use crate::client::Remote;
+use crate::media::End;
+
+/// Whether a thread of this process is the engine's (names are cut at 15 bytes).
+pub fn is_engine_thread(name: &str) -> bool {
+    name.starts_with("bifrons-worker") || name.starts_with("bifrons-handsha")
+}
+
+/// The engine.
+#[derive(Clone)]
+pub struct InProcess(Arc<Mutex<Engine>>);
+
+impl InProcess {
+    /// Starts one worker on `core`.
+    ///
+    /// # Errors
+    /// The engine says why.
+    pub fn start(
+        ip: IpAddr,
+        core: usize,
+        driver: DriverChoice,
+        profile: Profile,
+        coalesce_us: u32,
+    ) -> Result<Self, String> {
+        let config = EngineConfig {
+            workers: 1,
+            cores: vec![core],
+            driver,
+            addresses: vec![LocalAddress { address: ip, advertised: None }],
+            ice_addresses: AddressPolicy { loopback: true, private: true },
+            rtp_port_range: (10_000, 31_999),
+            srtp_profiles: vec![profile],
+            coalesce_us,
+            ..EngineConfig::default()
+        };
+        let (engine, report) = Engine::start(config).map_err(|error| error.to_string())?;
+        for line in report.lines {
+            eprintln!("engine: {line}");
+        }
+        let engine = Self(Arc::new(Mutex::new(engine)));
+        let notices = engine.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                while notices.lock().poll_notice().is_some() {}
+            }
+        });
+        Ok(engine)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the workers counted, besides zeros.
+    pub fn counted(&self) -> Vec<(&'static str, u64)> {
+        let engine = self.lock();
+        let counters = engine.counters();
+        let all = counters.iter().flat_map(|counters| counters.all());
+        all.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Sets up one call.
+    ///
+    /// # Errors
+    /// The engine refuses, or ICE or DTLS fails.
+    pub async fn place(&self, calls: &Calls, call: u32) -> Result<(), String> {
+        let ends = match calls.scenario {
+            Scenario::EngineRtp => {
+                let (a, first) = self.plain(calls, call, None)?;
+                let (b, second) = self.plain(calls, call, Some(a.leg))?;
+                self.route(a, b)?;
+                self.route(b, a)?;
+                vec![first, second]
+            }
+            Scenario::EngineBridge => {
+                let (web, first) = self.web(calls, call)?;
+                let (rtp, second) = self.plain(calls, call, Some(web.leg))?;
+                self.route(web, rtp)?;
+                self.route(rtp, web)?;
+                vec![first, second]
+            }
+            _ => {
+                let (web, end) = self.web(calls, call)?;
+                self.route(web, web)?;
+                vec![end]
+            }
+        };
+        calls.media.add(call, ends).await
+    }
+
+    fn route(&self, from: StreamRef, to: StreamRef) -> Result<(), String> {
+        let output = Output { to, open: true, payload_types: vec![(0, 0)] };
+        self.lock().set_route(from, vec![output]).map_err(|error| error.to_string())
+    }
+
+    fn plain(&self, calls: &Calls, call: u32, near: Option<LegId>) -> Result<(StreamRef, End), String> {
+        let mut engine = self.lock();
+        let fail = |error: bifrons_engine::media::MediaError| error.to_string();
+        // The two ends of a plain call must not be one socket: they are told apart by it.
+        let number = (call as usize * 2 + usize::from(near.is_some())) % calls.plain.len();
+        let open = RtpOpen { near, ipv6: false, latching: Latching::SameIp, rtcp_mux: false };
+        let local = engine.open_rtp_leg(open).map_err(fail)?;
+        let remote = RtpRemote { rtp: calls.plain[number], rtcp: None, rtcp_mux: false, sdes: None };
+        engine.set_rtp_remote(local.leg, remote).map_err(fail)?;
+        engine.set_streams(local.leg, vec![stream("", local.leg)]).map_err(fail)?;
+        Ok((StreamRef { leg: local.leg, mline: 0 }, End::Plain(number, local.rtp)))
+    }
+
+    fn web(&self, calls: &Calls, call: u32) -> Result<(StreamRef, End), String> {
+        let (mut client, socket, _) = calls.client(call)?;
+        let mut engine = self.lock();
+        let fail = |error: bifrons_engine::media::MediaError| error.to_string();
+        let local = engine.open_webrtc_leg(WebRtcOpen { near: None, offerer: false }).map_err(fail)?;
+        let (ufrag, pwd) = client.credentials();
+        let fingerprint = client.fingerprint()?;
+        let (hash, value) = fingerprint.split_once(' ').ok_or("fingerprint without a value")?;
+        let remote = WebRtcRemote {
+            ice: IceCredentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() },
+            ice_lite: false,
+            fingerprint: (hash.to_owned(), value.to_owned()),
+            role: DtlsRole::Client,
+            candidates: client.candidates(),
+            end_of_candidates: true,
+        };
+        engine.set_webrtc_remote(local.leg, remote).map_err(fail)?;
+        engine.set_streams(local.leg, vec![stream("0", local.leg)]).map_err(fail)?;
+        client.set_remote(&Remote {
+            ufrag: local.ice.ufrag,
+            pwd: local.ice.pwd,
+            fingerprint: format!("sha-256 {}", local.fingerprint),
+            active: true,
+            lite: local.ice_lite,
+            candidates: local.candidates.iter().map(|text| format!("candidate:{text}")).collect(),
+        })?;
+        Ok((StreamRef { leg: local.leg, mline: 0 }, End::WebRtc(Box::new(client), socket)))
+    }
+}
+
+fn stream(mid: &str, leg: LegId) -> StreamConfig {
+    let payload_type = PayloadType { number: 0, encoding: "pcmu".to_owned(), clock_hz: 8_000, repairs: None };
+    StreamConfig {
+        kind: MediaKind::Audio,
+        mid: mid.to_owned(),
+        send: true,
+        recv: true,
+        payload_types: vec![payload_type],
+        remote_ssrcs: vec![],
+        remote_rtx_ssrc: None,
+        local_ssrc: 0x1000_0000 + leg.slot(),
+        local_rtx_ssrc: None,
+        cname: "load".to_owned(),
+        extensions: vec![],
+        feedback: Feedback::default(),
+    }
+}
+
+/// Sockets for plain RTP.
+pub struct PlainSockets {
+    /// For RTP, on even ports.
+    pub rtp: Vec<UdpSocket>,
+    /// Their addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// On the ports above. Nobody reads them; they are open so that nobody answers "unreachable".
+    pub rtcp: Vec<UdpSocket>,
+}
+
+/// Binds pairs of ports for plain RTP.
+///
+/// # Errors
+/// No pair of ports is free.
+pub fn plain_sockets(ip: IpAddr, count: usize) -> Result<PlainSockets, String> {
+    let mut sockets = PlainSockets { rtp: Vec::new(), addresses: Vec::new(), rtcp: Vec::new() };
+    let mut port = 50_000;
+    while sockets.rtp.len() < count {
+        if port > 59_998 {
+            return Err("no free pair of ports between 50000 and 59999".to_owned());
+        }
+        let bind = |port| UdpSocket::bind(SocketAddr::new(ip, port));
+        if let (Ok(first), Ok(second)) = (bind(port), bind(port + 1)) {
+            first.set_nonblocking(true).map_err(|error| error.to_string())?;
+            // The kernel gives what its limit allows.
+            let _ = socket2::SockRef::from(&first).set_recv_buffer_size(8 << 20);
+            sockets.addresses.push(SocketAddr::new(ip, port));
+            sockets.rtp.push(first);
+            sockets.rtcp.push(second);
+        }
+        port += 2;
+    }
+    Ok(sockets)
+}

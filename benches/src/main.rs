@@ -1,0 +1,126 @@
+//! `bifrons-load`: a load generator for gateways that speak the Janus API, black box: it makes calls
+//! as many clients would, sends and receives their media, and looks at the server from outside.
+//!
+//! | module | gives |
+//! | --- | --- |
+//! | `calls` | how a call of each scenario is set up |
+//! | `janus` | the API over a WebSocket |
+//! | `uas` | a phone for SIP calls |
+//! | `media` | the thread that sends and receives all packets |
+//! | `client` | one WebRTC client |
+//! | `engine` | the engine in this process, without a gateway |
+//! | `proc`, `report` | the server from outside; what is printed |
+#![forbid(unsafe_code)]
+
+mod calls;
+mod client;
+mod engine;
+mod histogram;
+mod janus;
+mod media;
+mod proc;
+mod report;
+mod run;
+mod sdp;
+mod stamp;
+mod uas;
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// Makes calls through a Janus-compatible server and measures what they cost it.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// What a call is.
+    #[arg(long)]
+    scenario: calls::Scenario,
+    /// WebSocket address of the server.
+    #[arg(long, default_value = "127.0.0.1:8188")]
+    server: SocketAddr,
+    /// Process to be measured, with its children.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// What the server is called in the report.
+    #[arg(long, default_value = "bifrons")]
+    label: String,
+    /// Numbers of calls to measure at, rising.
+    #[arg(long, value_delimiter = ',', default_value = "50,200,1000")]
+    calls: Vec<u32>,
+    /// Calls set up per second; 0: as fast as `--concurrency` allows.
+    #[arg(long, default_value_t = 50)]
+    rate: u32,
+    /// Calls being set up at once.
+    #[arg(long, default_value_t = 32)]
+    concurrency: usize,
+    /// Length of a measurement, seconds.
+    #[arg(long, default_value_t = 10)]
+    window: u64,
+    /// Wait between the last set-up and the measurement, seconds.
+    #[arg(long, default_value_t = 3)]
+    settle: u64,
+    /// SRTP profile that the clients offer.
+    #[arg(long, default_value = "gcm")]
+    profile: Profile,
+    /// The generator's own address.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// Handles a session.
+    #[arg(long, default_value_t = 50)]
+    handles_per_session: u32,
+    /// Shared sockets for plain RTP.
+    #[arg(long, default_value_t = 8)]
+    plain_sockets: usize,
+    /// Core of the generator.
+    #[arg(long, default_value_t = 1)]
+    core: usize,
+    /// What moves the generator's own packets.
+    #[arg(long, default_value = "uring")]
+    driver: DriverName,
+    /// Longest delay that the generator may add when it receives, microseconds.
+    #[arg(long, default_value_t = 0)]
+    coalesce_us: u32,
+    /// Engine scenarios: the engine's core, driver and coalescing.
+    #[arg(long, default_value_t = 0)]
+    engine_core: usize,
+    /// What moves the engine's packets.
+    #[arg(long, default_value = "uring")]
+    engine_driver: DriverName,
+    /// Longest delay that the engine may add, microseconds.
+    #[arg(long, default_value_t = 500)]
+    engine_coalesce_us: u32,
+    /// Appends one JSON line a step to this file.
+    #[arg(long)]
+    json: Option<std::path::PathBuf>,
+}
+
+/// Names of drivers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DriverName {
+    /// io_uring
+    Uring,
+    /// recvmmsg, sendmmsg, epoll
+    Mmsg,
+}
+
+/// Names of profiles.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Profile {
+    /// AEAD_AES_128_GCM
+    Gcm,
+    /// AES_CM_128_HMAC_SHA1_80
+    Cm,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bifrons-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
