@@ -158,6 +158,9 @@ impl Sip {
 
     pub(super) fn unregister(&mut self, cx: &mut PluginCx<'_>, key: HandleKey) -> Reply {
         let handle = self.handles.get_mut(&key);
+        if handle.as_ref().is_none_or(|handle| handle.account.is_none()) {
+            return Err(PluginError::new(WRONG_STATE, "Wrong state (register first)"));
+        }
         let registered = handle.filter(|handle| handle.registration == Registration::Registered);
         let Some((handle, account)) =
             registered.and_then(|handle| handle.account.map(|account| (handle, account)))
