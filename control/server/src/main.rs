@@ -8,6 +8,7 @@
 //! | [`run`] | the gateway from start to end |
 //! | [`sip`], [`sip_process`] | the SIP side and its `bifrons-sip` |
 //! | [`log`], [`signals`] | what they say |
+//! | [`demo`] | `bifrons demo` |
 //! | [`doctor`] | what the kernel granted |
 //! | [`net`] | addresses of this machine |
 //! | [`sip_program`] | where `bifrons-sip` is |
@@ -15,6 +16,7 @@
 
 mod cli;
 mod config;
+mod demo;
 mod doctor;
 mod log;
 mod net;
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig { file }) => check_config(&file),
         Some(Command::ConvertConfig { folder }) => convert_config(&folder),
         Some(Command::Doctor { source }) => examine(&source),
-        Some(Command::Demo(_)) => Err("the demo comes with the next step".into()),
+        Some(Command::Demo(options)) => run_demo(&options),
         None => run_gateway(&cli.run),
     };
     match done {
@@ -87,7 +89,14 @@ fn run_gateway(source: &Source) -> Done {
     };
     let origin = start::Origin { file, janus };
     log::start(&config, &origin)?;
-    Ok(run::run(&config, &origin)?)
+    Ok(run::run(&config, &origin, None)?)
+}
+
+fn run_demo(options: &cli::Demo) -> Done {
+    let demo = demo::plan(options)?;
+    let origin = start::Origin { file: "demo".into(), janus: false };
+    log::start(&demo.config, &origin)?;
+    Ok(run::run(&demo.config, &origin, Some(&demo))?)
 }
 
 /// The configuration that the command line names. Janus settings without effect are told on stderr.

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::config::{Config, ConfigError};
+use crate::demo::Demo;
+use crate::demo::phones::Phones;
 use crate::doctor::{self, Verdict};
 use crate::signals::{Signals, Wish};
 use crate::sip::SipSide;
@@ -35,23 +37,24 @@ pub enum RunError {
     Start(String),
 }
 
-/// Runs a gateway until a signal ends it.
+/// Runs a gateway until a signal ends it; with a demo, that too.
 ///
 /// # Errors
 /// It cannot start.
-pub fn run(config: &Config, origin: &Origin) -> Result<(), RunError> {
+pub fn run(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| RunError::Start(format!("no event loop: {error}")))?;
-    LocalSet::new().block_on(&runtime, gateway(config, origin))
+    LocalSet::new().block_on(&runtime, gateway(config, origin, demo))
 }
 
 #[allow(clippy::too_many_lines)] // A start is a list, and reads best as one.
-async fn gateway(config: &Config, origin: &Origin) -> Result<(), RunError> {
+async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Result<(), RunError> {
     let mut signals = Signals::catch().map_err(|error| RunError::Start(format!("signals: {error}")))?;
     look(config, origin)?;
-    let settings = start::transports(config, origin, StaticFiles::default())?;
+    let settings =
+        start::transports(config, origin, demo.map_or_else(StaticFiles::default, |demo| demo.files.clone()))?;
     let certificates = certificates(config, origin)?;
     let endpoints = endpoints(config, certificates.as_ref());
     let bound = bind(&endpoints).await.map_err(|error| {
@@ -108,6 +111,16 @@ async fn gateway(config: &Config, origin: &Origin) -> Result<(), RunError> {
     let (stop, stopped) = watch::channel(false);
     let serving = spawn_local(bound.serve(gateway.clone(), settings, stopped));
 
+    let mut phones = None;
+    if let Some(demo) = demo {
+        if let Some(registrar) = &demo.registrar {
+            let program = sip_program::find(config).map_err(RunError::Start)?;
+            let (listen, users) = (registrar.listen, registrar.users.clone());
+            phones = Some(Phones::start(&program, listen, users, gateway.clone()).await?);
+        }
+        println!("{}", demo.greeting);
+    }
+
     loop {
         match signals.next().await {
             Wish::Reload => reload(certificates.as_ref()),
@@ -121,6 +134,10 @@ async fn gateway(config: &Config, origin: &Origin) -> Result<(), RunError> {
     gateway.with(|api, media, now| api.end_all(now, media));
     if let Some(sip) = sip {
         sip.end().await;
+    }
+    // After the gateway's farewells, which go to them.
+    if let Some(phones) = phones {
+        phones.end().await;
     }
     let _ = stop.send(true);
     let counters = serving.await.unwrap_or_default();

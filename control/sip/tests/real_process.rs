@@ -176,6 +176,7 @@ fn start(program: &std::path::Path) -> (Node, Node, Node, AccountId) {
             domain: "127.0.0.1".into(),
             users: vec![user("alice"), user("bob")],
             echo: "echo".into(),
+            callback: "callback".into(),
             agent: config(),
         },
     );

@@ -21,6 +21,12 @@ impl Registrar {
                     self.events.push_back(RegistrarEvent::EchoOffer { call, sdp });
                     return;
                 }
+                if user == self.callback {
+                    let user = from.uri.user().unwrap_or_default();
+                    self.events.push_back(RegistrarEvent::CallBackWanted { user });
+                    let _ = self.agent.reject(now_ms, call, 480, "", &[]);
+                    return;
+                }
                 let Some(target) = self.bindings.target(now_ms, &user) else {
                     let code = if self.has_user(&user) { 480 } else { 404 };
                     let _ = self.agent.reject(now_ms, call, code, "", &[]);

@@ -31,6 +31,8 @@ pub struct RegistrarConfig {
     pub users: Vec<User>,
     /// User name of the echo phone.
     pub echo: String,
+    /// User name that refuses every call and has its owner call back ([`RegistrarEvent::CallBackWanted`]).
+    pub callback: String,
     /// Its user agent: listeners, limits. One ident.
     pub agent: Config,
 }
@@ -64,7 +66,8 @@ pub enum RegistrarEvent {
         /// The call.
         call: CallId,
     },
-    /// A user has sent the echo phone a MESSAGE: it wants to be called by [`Registrar::call_back`].
+    /// A user has sent the echo phone a MESSAGE, or called the user for that: it wants to be called by
+    /// [`Registrar::call_back`].
     CallBackWanted {
         /// The user.
         user: String,
@@ -84,6 +87,7 @@ pub struct Registrar {
     pub(super) account: AccountId,
     pub(super) domain: String,
     pub(super) echo: String,
+    pub(super) callback: String,
     users: HashMap<String, Secret>,
     pub(super) bindings: Bindings,
     verifier: Verifier,
@@ -126,6 +130,7 @@ impl Registrar {
             verifier: Verifier::new(config.domain.clone(), key, NONCE_MS),
             domain: config.domain,
             echo: config.echo,
+            callback: config.callback,
             users: config.users.into_iter().map(|user| (user.name, user.secret)).collect(),
             bindings: Bindings::default(),
             random,

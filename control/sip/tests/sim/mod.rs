@@ -98,6 +98,7 @@ impl Net {
             domain: address.ip().to_string(),
             users: users.iter().map(user).collect(),
             echo: "echo".into(),
+            callback: "callback".into(),
             agent: Config { seed: Some([77; 32]), listeners: vec![listener], ..Config::default() },
         };
         let index = self.peer();
