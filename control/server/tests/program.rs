@@ -1,0 +1,317 @@
+//! The program itself: started, spoken with, ended.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bifrons");
+/// For whatever is waited for; passing takes a fraction of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder of a test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bifrons-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// It fails, and says this.
+fn refuses(arguments: &[&str], parts: &[&str]) {
+    let output = run(arguments);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is not in: {said}");
+    }
+}
+
+/// A running gateway.
+struct Gateway {
+    child: Child,
+    http: SocketAddr,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Gateway {
+    /// Runs a configuration; HTTP is at a port that the kernel chooses.
+    fn start(folder: &Folder, configuration: &str) -> Self {
+        let file = folder.write("bifrons.toml", configuration);
+        let mut child = Command::new(PROGRAM)
+            .arg("--config")
+            .arg(file)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (send, lines) = std::sync::mpsc::channel();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        let mut gateway = Self { child, http: ([127, 0, 0, 1], 0).into(), lines };
+        let line = gateway.line("API at http://");
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        gateway.http = address.unwrap().parse().unwrap();
+        gateway
+    }
+
+    /// The next line of the log with this in it.
+    fn line(&self, part: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => before.push(line),
+                Err(_) => panic!("`{part}` is not in the log:\n{}", before.join("\n")),
+            }
+        }
+    }
+
+    fn request(&self, path: &str, mut request: Value) -> Value {
+        request["transaction"] = "t".into();
+        let body = request.to_string();
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {head}\n{body}"))
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("sh").args(["-c", "kill -$0 $1", signal, &pid]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// No two tests share a port, and none needs the SIP program.
+const QUIET: &str = "[http]\nlisten = [\"127.0.0.1:0\"]\n[websocket]\nlisten = []\n\
+                     [media]\naddresses = [\"127.0.0.1\"]\nworkers = 1\nlegs_per_worker_max = 64\nrealtime = false\n\
+                     [plugins]\ndisable = [\"janus.plugin.sip\"]\n";
+
+/// As [`QUIET`], with SIP at this address.
+fn with_sip(udp: SocketAddr) -> String {
+    let listen =
+        format!("[sip]\nlisten = [{{ ident = \"sip\", transport = \"udp\", address = \"{udp}\" }}]\n");
+    QUIET.replace("[plugins]\ndisable = [\"janus.plugin.sip\"]\n", &listen)
+}
+
+/// The tests of the SIP side need the program beside ours; the workspace builds it.
+fn has_sip_program() -> bool {
+    let there = PathBuf::from(PROGRAM).with_file_name("bifrons-sip").is_file();
+    if !there {
+        println!("skipped: bifrons-sip is not built (cargo build -p bifrons-sip)");
+    }
+    there
+}
+
+/// An audio offer of a browser.
+fn offer() -> Value {
+    let fingerprint = ["AB"; 32].join(":");
+    let sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
+         a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n\
+         a=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n"
+    );
+    json!({"type": "offer", "sdp": sdp})
+}
+
+#[test]
+fn serves_the_api_and_ends_at_sigterm() {
+    let folder = Folder::new("serves");
+    let gateway = Gateway::start(&folder, QUIET);
+    let info = gateway.request("/janus", json!({"janus": "info"}));
+    assert_eq!(info["janus"], "server_info");
+    assert!(info["plugins"]["janus.plugin.echotest"].is_object(), "{info}");
+    assert!(info["plugins"].get("janus.plugin.sip").is_none(), "it is disabled");
+    let session = gateway.request("/janus", json!({"janus": "create"}))["data"]["id"].to_string();
+    let path = format!("/janus/{session}");
+    let attach = gateway.request(&path, json!({"janus": "attach", "plugin": "janus.plugin.echotest"}));
+    let path = format!("{path}/{}", attach["data"]["id"]);
+    let reply = gateway.request(&path, json!({"janus": "message"}));
+    assert_eq!(reply["error"]["code"], 456, "{reply}");
+    let reply = gateway.request(&path, json!({"janus": "message", "body": {"audio": "loud"}}));
+    assert_eq!(reply["janus"], "ack", "{reply}");
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+#[test]
+fn drains_while_a_call_runs_and_ends_at_the_second_signal() {
+    let folder = Folder::new("drains");
+    let gateway = Gateway::start(&folder, QUIET);
+    let session = gateway.request("/janus", json!({"janus": "create"}))["data"]["id"].to_string();
+    let path = format!("/janus/{session}");
+    let attach = gateway.request(&path, json!({"janus": "attach", "plugin": "janus.plugin.echotest"}));
+    let path = format!("{path}/{}", attach["data"]["id"]);
+    let call = json!({"janus": "message", "body": {"audio": true}, "jsep": offer()});
+    assert_eq!(gateway.request(&path, call)["janus"], "ack");
+    gateway.signal("TERM");
+    gateway.line("draining: 1 calls");
+    let refused = gateway.request("/janus", json!({"janus": "create"}));
+    assert_eq!(refused["error"]["code"], 472, "{refused}");
+    assert_eq!(gateway.request("/janus", json!({"janus": "info"}))["accepting-new-sessions"], false);
+    gateway.signal("INT");
+    gateway.line("a second signal: 1 calls are ended");
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+#[test]
+fn a_dead_sip_process_is_replaced() {
+    if !has_sip_program() {
+        return;
+    }
+    let folder = Folder::new("sip");
+    let gateway = Gateway::start(&folder, &with_sip(([127, 0, 0, 1], 0).into()));
+    let children = |gateway: &Gateway| -> Vec<String> {
+        let id = gateway.child.id();
+        let list = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        list.split_whitespace().map(str::to_owned).collect()
+    };
+    let first = children(&gateway);
+    assert_eq!(first.len(), 1);
+    assert!(Command::new("sh").args(["-c", "kill -KILL $0", &first[0]]).status().unwrap().success());
+    gateway.line("has ended (signal: 9");
+    gateway.line("SIP listens at");
+    assert_eq!(children(&gateway).len(), 1);
+    assert_ne!(children(&gateway), first);
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+#[test]
+fn a_start_that_cannot_work_names_file_key_and_reason() {
+    let folder = Folder::new("refuses");
+    let file = folder.0.join("bifrons.toml").display().to_string();
+    let arguments = ["--config", file.as_str()];
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    folder.write("bifrons.toml", &QUIET.replace("127.0.0.1:0", &address));
+    refuses(&arguments, &[&file, "http.listen: ", &address, "in use"]);
+
+    let tls = "[tls]\ncertificate = \"/nonexistent/c.pem\"\nkey = \"/nonexistent/k.pem\"\n";
+    folder.write("bifrons.toml", &format!("{QUIET}{tls}"));
+    refuses(&arguments, &["tls.certificate: /nonexistent/c.pem"]);
+
+    folder
+        .write("bifrons.toml", &QUIET.replace("addresses = [\"127.0.0.1\"]", "addresses = [\"192.0.2.1\"]"));
+    refuses(&arguments, &["media: ", "192.0.2.1"]);
+
+    folder.write("bifrons.toml", &format!("{QUIET}[server]\nlog = \"a=b=c\"\n"));
+    refuses(&arguments, &["server.log: "]);
+
+    // What this version cannot do is not passed over in silence.
+    folder.write("bifrons.toml", &QUIET.replace("[media]", "[media]\nadvertise_private_too = true"));
+    refuses(&arguments, &["media.advertise_private_too: is not available"]);
+
+    if has_sip_program() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        folder.write("bifrons.toml", &with_sip(address));
+        refuses(&arguments, &["sip.listen: ", &address.to_string()]);
+    }
+    folder.write(
+        "bifrons.toml",
+        &format!("{}program = \"/nonexistent\"\n", with_sip(([127, 0, 0, 1], 0).into())),
+    );
+    refuses(&arguments, &["/nonexistent"]);
+}
+
+#[test]
+fn the_commands() {
+    let folder = Folder::new("commands");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/bifrons.sample.toml");
+    let output = run(&["check-config", sample]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).ends_with("good\n"));
+    let bad = folder.write("bad.toml", "[http]\nlisten = \"everywhere\"\n").display().to_string();
+    refuses(&["check-config", &bad], &[&bad, "http.listen", "line 2"]);
+    refuses(&["--config", "/nonexistent/b.toml"], &["/nonexistent/b.toml", "cannot be read"]);
+
+    folder.write("janus.jcfg", "general: { server_name = \"carrier\", session_timeout = 42 }\n");
+    folder.write("janus.transport.http.jcfg", "general: { http = true, port = 8088 }\n");
+    let janus = folder.0.display().to_string();
+    let output = run(&["convert-config", &janus]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let converted = folder.write("converted.toml", &text(&output.stdout)).display().to_string();
+    assert!(text(&output.stdout).contains("session_timeout_s = 42"));
+    assert!(run(&["check-config", &converted]).status.success());
+    refuses(&["convert-config", "/nonexistent"], &["/nonexistent"]);
+
+    // Whether this machine is good enough is its own matter; that it is looked at is ours.
+    let told = text(&run(&["doctor"]).stdout);
+    for what in ["io_uring", "socket buffers", "descriptors", "bifrons-sip"] {
+        assert!(told.contains(what), "{told}");
+    }
+    let help = text(&run(&["--help"]).stdout);
+    for what in ["check-config", "convert-config", "doctor", "demo", "--config", "--janus-config"] {
+        assert!(help.contains(what), "{help}");
+    }
+    assert_eq!(run(&["--unknown"]).status.code(), Some(2));
+}
+
+/// Its C libraries stay inside: another library that is loaded must not find their symbols.
+#[test]
+fn no_symbol_is_exported() {
+    let Ok(nm) = Command::new("nm").args(["-D", "--defined-only", PROGRAM]).output() else {
+        println!("skipped: no nm (binutils)");
+        return;
+    };
+    assert!(nm.status.success());
+    // A name with @ is a variable of a shared library that the linker copied into the program.
+    let symbols = text(&nm.stdout);
+    let own: Vec<&str> = symbols.lines().filter(|line| !line.contains('@')).collect();
+    assert_eq!(own, Vec::<&str>::new());
+}
