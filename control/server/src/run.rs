@@ -121,11 +121,8 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
         println!("{}", demo.greeting);
     }
 
-    loop {
-        match signals.next().await {
-            Wish::Reload => reload(certificates.as_ref()),
-            Wish::End => break,
-        }
+    while signals.next().await == Wish::Reload {
+        reload(certificates.as_ref());
     }
     if let Some(sip) = &sip {
         sip.drain();

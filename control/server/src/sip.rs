@@ -124,16 +124,19 @@ fn network(text: &str) -> Option<ua::Source> {
     }
 }
 
+/// All listeners stand; or the id of one that does not, and why.
+pub type Outcome = Result<(), (u64, String)>;
+
 /// Listeners that a SIP process has to open before it is of use.
 pub struct Listening {
     /// What is missing, by id; ids count from 1 in the order of the configuration.
     missing: Cell<usize>,
-    done: RefCell<Option<oneshot::Sender<Result<(), (u64, String)>>>>,
+    done: RefCell<Option<oneshot::Sender<Outcome>>>,
 }
 
 impl Listening {
     /// Waits for `count` listeners.
-    pub fn new(count: usize) -> (Rc<Self>, oneshot::Receiver<Result<(), (u64, String)>>) {
+    pub fn new(count: usize) -> (Rc<Self>, oneshot::Receiver<Outcome>) {
         let (done, outcome) = oneshot::channel();
         (Rc::new(Self { missing: Cell::new(count), done: RefCell::new(Some(done)) }), outcome)
     }
@@ -157,7 +160,7 @@ impl Listening {
         }
     }
 
-    fn tell(&self, outcome: Result<(), (u64, String)>) {
+    fn tell(&self, outcome: Outcome) {
         if let Some(done) = self.done.borrow_mut().take() {
             let _ = done.send(outcome);
         }
@@ -169,7 +172,7 @@ pub struct SipSide {
     outbox: Outbox,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-    outcome: Option<oneshot::Receiver<Result<(), (u64, String)>>>,
+    outcome: Option<oneshot::Receiver<Outcome>>,
     listeners: Vec<SipListen>,
 }
 
