@@ -82,19 +82,15 @@ fn examine(source: &Source) -> Done {
 
 fn run_gateway(source: &Source) -> Done {
     let config = configuration(source)?;
-    let (file, janus) = match (&source.config, &source.janus_config) {
-        (Some(file), _) => (file.clone(), false),
-        (None, Some(folder)) => (folder.clone(), true),
-        (None, None) => ("the defaults".into(), false),
-    };
-    let origin = start::Origin { file, janus };
+    let file = source.config.clone().or_else(|| source.janus_config.clone());
+    let origin = start::Origin { file: file.unwrap_or_else(|| "defaults".into()) };
     log::start(&config, &origin)?;
     Ok(run::run(&config, &origin, None)?)
 }
 
 fn run_demo(options: &cli::Demo) -> Done {
     let demo = demo::plan(options)?;
-    let origin = start::Origin { file: "demo".into(), janus: false };
+    let origin = start::Origin { file: "demo".into() };
     log::start(&demo.config, &origin)?;
     Ok(run::run(&demo.config, &origin, Some(&demo))?)
 }

@@ -144,12 +144,7 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
 
 /// Tells what the machine does not grant, and refuses what cannot work.
 fn look(config: &Config, origin: &Origin) -> Result<(), RunError> {
-    for (key, reason) in start::without_effect(config) {
-        if !origin.janus {
-            return Err(origin.error(key, reason).into());
-        }
-        tracing::warn!("{key}: {reason}");
-    }
+    start::check_available(config, origin)?;
     for finding in doctor::examine(config) {
         let mend = match finding.remedy.as_str() {
             "" => String::new(),

@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     fn origin() -> Origin {
-        Origin { file: "b.toml".into(), janus: false }
+        Origin { file: "b.toml".into() }
     }
 
     #[test]

@@ -20,13 +20,11 @@ use crate::config::schema;
 use crate::config::{Config, ConfigError};
 use crate::net;
 
-/// Where the configuration came from: the file that errors name.
+/// Where the configuration came from: the file or folder that errors name.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The file or folder.
+    /// Its path.
     pub file: PathBuf,
-    /// A Janus folder: what has no effect yet is warned of. In a file of ours it is an error.
-    pub janus: bool,
 }
 
 impl Origin {
@@ -36,19 +34,20 @@ impl Origin {
     }
 }
 
-/// Keys that are set and have no effect in this version, with what would be.
-pub fn without_effect(config: &Config) -> Vec<(&'static str, &'static str)> {
-    let mut keys = Vec::new();
+/// Refuses what this version cannot do: better no start than one that passes over a wish.
+///
+/// # Errors
+/// The first such key.
+pub fn check_available(config: &Config, origin: &Origin) -> Result<(), ConfigError> {
     if config.media.advertise_private_too {
-        keys.push(("media.advertise_private_too", "is not available in this version: leave it false"));
-    }
-    if config.webrtc.dtls_mtu != schema::WebRtc::default().dtls_mtu {
-        keys.push(("webrtc.dtls_mtu", "is not available in this version: leave it at 1200"));
+        return Err(
+            origin.error("media.advertise_private_too", "is not available in this version: leave it false")
+        );
     }
     if config.sip.keepalive_s != 0 {
-        keys.push(("sip.keepalive_s", "is not available in this version: set it to 0"));
+        return Err(origin.error("sip.keepalive_s", "is not available in this version: leave it 0"));
     }
-    keys
+    Ok(())
 }
 
 /// The local addresses of media.
@@ -105,6 +104,7 @@ pub fn engine(config: &Config, origin: &Origin) -> Result<EngineConfig, ConfigEr
             false => ConsentLoss::Report,
         },
         srtp_profiles: profiles,
+        dtls_mtu: config.webrtc.dtls_mtu,
         srtp_backend: match config.webrtc.srtp_backend {
             schema::SrtpBackend::Native => Backend::Native,
             schema::SrtpBackend::Libsrtp => Backend::Libsrtp,
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     fn origin() -> Origin {
-        Origin { file: "b.toml".into(), janus: false }
+        Origin { file: "b.toml".into() }
     }
 
     #[test]

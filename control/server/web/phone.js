@@ -51,6 +51,8 @@ export class Phone {
       form.secret.value = account.secret ?? '';
       form.registrar.value = this.sip.registrar ?? '';
       form.display = account.display;
+      // An account whose registrar is not its domain names the domain.
+      form.domain = account.domain;
     };
     if (accounts.length > 0) choose(accounts[0]);
     else {
@@ -128,7 +130,7 @@ export class Phone {
     this.handle ??= await (await this.session()).attach('janus.plugin.sip', (message) => this.heard(message));
     await this.handle.message({
       request: 'register',
-      username: `sip:${form.user.value.trim()}@${hostOf(registrar)}`,
+      username: `sip:${form.user.value.trim()}@${(registrar === this.sip.registrar && form.domain) || hostOf(registrar)}`,
       proxy: registrar,
       ...(form.secret.value ? { secret: form.secret.value } : { type: 'guest' }),
       ...(form.display && { display_name: form.display }),

@@ -36,6 +36,8 @@ pub struct EngineConfig {
     pub srtp_profiles: Vec<Profile>,
     /// Which library protects packets.
     pub srtp_backend: Backend,
+    /// Longest DTLS datagram, bytes.
+    pub dtls_mtu: u16,
     /// Longest delay that coalescing of receives may add to a packet, microseconds, 0–2,000.
     pub coalesce_us: u32,
     /// Never sleep. For dedicated cores.
@@ -65,6 +67,7 @@ impl Default for EngineConfig {
             consent_loss: ConsentLoss::default(),
             srtp_profiles: vec![Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::AesCm128HmacSha1_80],
             srtp_backend: Backend::default(),
+            dtls_mtu: 1_200,
             coalesce_us: 500,
             busy_poll: false,
             no_media_timer_s: 1,

@@ -292,7 +292,6 @@ fn core(file: &mut File, config: &mut Config) -> Result<(), ConfigError> {
             Err(_) => return file.wrong(n, "nat_1_1_mapping", format!("`{text}` is not an address")),
         }
     }
-    config.media.advertise_private_too = file.flag(n, "keep_private_host").unwrap_or(false);
     config.webrtc.ice_lite = file.flag(n, "ice_lite").unwrap_or(false);
     config.webrtc.full_trickle = file.flag(n, "full_trickle").unwrap_or(false);
     for library in file.list("plugins", "disable") {
@@ -406,9 +405,6 @@ fn sip(file: &mut File, config: &mut Config) -> Result<(), ConfigError> {
         config.media.addresses.push(ip);
     }
     config.sip.sdp_address = file.parsed(g, "sdp_ip", "an address")?;
-    if let Some(seconds) = file.parsed::<i64>(g, "keepalive_interval", "a number of seconds")? {
-        config.sip.keepalive_s = u32::try_from(seconds).unwrap_or(120);
-    }
     if let Some(agent) = file.text(g, "user_agent") {
         config.sip.user_agent = agent;
     }
@@ -495,7 +491,7 @@ mod tests {
         assert_eq!(config.media.addresses, ["127.0.0.3".parse::<IpAddr>().unwrap()]);
         assert_eq!(config.media.advertised, ["192.0.2.9".parse::<IpAddr>().unwrap()]);
         assert_eq!(config.media.webrtc_port, 20_000);
-        assert!(config.media.advertise_private_too && config.webrtc.ice_lite);
+        assert!(config.webrtc.ice_lite);
         assert_eq!(config.http.listen, ["127.0.0.1:9088".parse().unwrap()]);
         assert_eq!(config.http.listen_tls, ["0.0.0.0:9089".parse().unwrap()]);
         assert_eq!(config.http.base_path, "/gw");
@@ -504,13 +500,18 @@ mod tests {
         assert_eq!(config.access.allow, ["127.", "192.168.0."]);
         assert!(config.access.enforce_origin);
         assert_eq!(config.sip.listen[0].address, "127.0.0.2:5060".parse().unwrap());
-        assert_eq!((config.sip.keepalive_s, config.sip.register_ttl_s), (120, 600));
+        assert_eq!(config.sip.register_ttl_s, 600);
         assert_eq!(config.media.rtp_port_range, PortRange { first: 20_000, last: 40_000 });
         assert_eq!(config.plugins.disable, ["janus.plugin.nosip", "janus.plugin.echotest"]);
         let warning = converted.warning().unwrap();
-        for part in
-            ["media.ipv6", "nat.stun_server", "admin.admin_http", "janus.plugin.videoroom.jcfg (whole file)"]
-        {
+        for part in [
+            "media.ipv6",
+            "nat.stun_server",
+            "nat.keep_private_host",
+            "general.keepalive_interval",
+            "admin.admin_http",
+            "janus.plugin.videoroom.jcfg (whole file)",
+        ] {
             assert!(warning.contains(part), "{part} is not in {warning}");
         }
         assert!(!warning.contains("debug_locks") && !warning.contains('\n'), "{warning}");

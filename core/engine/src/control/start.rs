@@ -246,7 +246,11 @@ fn assemble<S: BoundSocket>(
 ) -> Result<Parts<S>, StartError> {
     config.check()?;
     let io = |error: &dyn std::fmt::Display| StartError::Io(error.to_string());
-    let dtls = DtlsConfig { profiles: config.srtp_profiles.clone(), ..DtlsConfig::default() };
+    let dtls = DtlsConfig {
+        profiles: config.srtp_profiles.clone(),
+        mtu_bytes: config.dtls_mtu,
+        ..DtlsConfig::default()
+    };
     let context = DtlsContext::new(certificate, dtls).map_err(|error| io(&error))?;
     let fingerprint = context.fingerprint(Hash::Sha256).map_err(|error| io(&error))?.to_string();
     let fingerprint = fingerprint.split_once(' ').map_or("", |(_, value)| value).to_owned();
