@@ -25,6 +25,8 @@ use crate::start::{self, Origin};
 
 /// How often a drain looks whether calls are left.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
+/// Time that the workers get to tell peers of closed legs (DTLS close_notify, RTCP BYE).
+const CLOSING: Duration = Duration::from_millis(100);
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +130,14 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
         sip.drain();
     }
     drain(&gateway, Duration::from_secs(config.server.drain_timeout_s), &mut signals).await;
-    gateway.with(|api, media, now| api.end_all(now, media));
+    let calls = gateway.with(|api, media, now| {
+        let calls = api.peer_connection_count();
+        api.end_all(now, media);
+        calls
+    });
+    if calls > 0 {
+        tokio::time::sleep(CLOSING).await;
+    }
     if let Some(sip) = sip {
         sip.end().await;
     }

@@ -232,7 +232,7 @@ impl SipSide {
 
     /// New calls are refused from now on (503).
     pub fn drain(&self) {
-        self.outbox.push(ToSip::Drain { retry_after_s: DRAIN_RETRY_S });
+        self.outbox.drain(DRAIN_RETRY_S);
     }
 
     /// Lets what was said last go out, then ends the program.

@@ -72,6 +72,8 @@ struct Out {
     /// Client transactions that have not been released: what an end waits for.
     open: RefCell<HashSet<u64>>,
     running: Cell<bool>,
+    /// Retry-After of refused calls, once there is a drain.
+    draining_s: Cell<Option<u32>>,
     overflowed: Cell<bool>,
     counters: Cell<LinkCounters>,
     notify: Notify,
@@ -88,6 +90,12 @@ impl Outbox {
             queue.push_back(message);
         }
         self.0.notify.notify_one();
+    }
+
+    /// Has new calls refused with 503 and this Retry-After, by this process and by any after it.
+    pub fn drain(&self, retry_after_s: u32) {
+        self.0.draining_s.set(Some(retry_after_s));
+        self.push(ToSip::Drain { retry_after_s });
     }
 
     /// What was counted.
@@ -130,6 +138,11 @@ impl Outbox {
         loop {
             let message = self.0.queue.borrow_mut().pop_front()?;
             match &message {
+                ToSip::Hello { .. } => {
+                    if let Some(retry_after_s) = self.0.draining_s.get() {
+                        self.0.queue.borrow_mut().push_front(ToSip::Drain { retry_after_s });
+                    }
+                }
                 ToSip::Request { id, .. } => drop(self.0.open.borrow_mut().insert(id.0)),
                 ToSip::Release { transaction: TransactionId::Client(id) } => {
                     self.0.open.borrow_mut().remove(&id.0);
@@ -361,5 +374,81 @@ async fn pass_on(reader: Receiver, label: &'static str) {
     // What it said last has often no line end.
     if !line.is_empty() {
         tracing::info!(target: "bifrons_sip", "{label}: {}", String::from_utf8_lossy(&line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bifrons_sip_protocol::{ClientId, RequestFlags, Settings};
+
+    fn request(id: u64) -> ToSip {
+        ToSip::Request {
+            id: ClientId(id),
+            next_hop: String::new(),
+            ident: String::new(),
+            flow: None,
+            flags: RequestFlags::NONE,
+            text: Vec::new(),
+        }
+    }
+
+    fn names(outbox: &Outbox) -> Vec<&'static str> {
+        std::iter::from_fn(|| outbox.next_frame(Generation(1)))
+            .map(|frame| ToSip::decode(&frame).unwrap().1.name())
+            .collect()
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_told_nothing() {
+        let outbox = Outbox::default();
+        outbox.push(ToSip::Stats {});
+        assert_eq!((names(&outbox).len(), outbox.counters().unsent), (0, 1));
+        outbox.begin();
+        outbox.push(ToSip::Stats {});
+        outbox.end();
+        outbox.begin();
+        assert_eq!((names(&outbox).len(), outbox.counters().unsent), (0, 2));
+    }
+
+    #[test]
+    fn too_much_that_waits_is_seen() {
+        let outbox = Outbox::default();
+        outbox.begin();
+        (0..OUT_MAX).for_each(|_| outbox.push(ToSip::Stats {}));
+        assert!(!outbox.0.overflowed.get());
+        outbox.push(ToSip::Stats {});
+        assert!(outbox.0.overflowed.get());
+        outbox.begin();
+        assert!(!outbox.0.overflowed.get() && names(&outbox).is_empty());
+    }
+
+    #[test]
+    fn a_new_process_drains_as_the_old_one_did() {
+        let outbox = Outbox::default();
+        outbox.begin();
+        outbox.drain(30);
+        outbox.end();
+        outbox.begin();
+        outbox.push(ToSip::Hello { settings: Settings::default() });
+        outbox.push(ToSip::Stats {});
+        assert_eq!(names(&outbox), ["Hello", "Drain", "Stats"]);
+    }
+
+    #[tokio::test]
+    async fn settled_when_every_request_was_released() {
+        let outbox = Outbox::default();
+        outbox.begin();
+        outbox.push(request(1));
+        outbox.push(request(2));
+        assert_eq!(names(&outbox).len(), 2);
+        let release = |id| ToSip::Release { transaction: TransactionId::Client(ClientId(id)) };
+        outbox.push(release(1));
+        assert_eq!(names(&outbox), ["Release"]);
+        assert_eq!(outbox.0.open.borrow().len(), 1);
+        outbox.push(release(2));
+        assert_eq!(names(&outbox), ["Release"]);
+        outbox.settled(Duration::from_secs(60)).await;
+        assert!(outbox.0.open.borrow().is_empty());
     }
 }

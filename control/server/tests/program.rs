@@ -208,6 +208,29 @@ fn drains_while_a_call_runs_and_ends_at_the_second_signal() {
 }
 
 #[test]
+fn certificates_are_read_again_at_sighup() {
+    let folder = Folder::new("certificates");
+    let make = || rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let made = make();
+    let certificate = folder.write("c.pem", &made.cert.pem());
+    let key = folder.write("k.pem", &made.signing_key.serialize_pem());
+    let tls = format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n");
+    let http = "[http]\nlisten_tls = [\"127.0.0.1:0\"]\n";
+    let gateway = Gateway::start(&folder, &(QUIET.replace("[http]\n", http) + &tls));
+    gateway.line("API at https://");
+    let other = make();
+    folder.write("c.pem", &other.cert.pem());
+    gateway.signal("HUP");
+    gateway.line("the old certificate stays");
+    folder.write("k.pem", &other.signing_key.serialize_pem());
+    gateway.signal("HUP");
+    gateway.line("certificates read again");
+    assert_eq!(gateway.request("/janus", json!({"janus": "ping"}))["janus"], "pong");
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+#[test]
 fn a_dead_sip_process_is_replaced() {
     if !has_sip_program() {
         return;

@@ -106,9 +106,9 @@ pub struct Limits {
     pub message_per_s: u32,
     /// Longest request, bytes.
     pub request_bytes_max: usize,
-    /// Connections in all, HTTP and WebSocket each.
+    /// Connections in all.
     pub connections_max: usize,
-    /// Connections from one address, HTTP and WebSocket each.
+    /// Connections from one address.
     pub connections_per_source_max: usize,
     /// Events that wait for a client that does not fetch them.
     pub events_queued_max: usize,
