@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bifrons_api::Api;
 use bifrons_api::plugin::Plugin;
-use bifrons_engine::Engine;
+use bifrons_engine::{Engine, EngineConfig};
 use bifrons_plugins::echotest::EchoTest;
 use bifrons_plugins::nosip::NoSip;
-use bifrons_transports::{Certificates, Endpoint, Gateway, Protocol, StaticFiles, Wakers, bind};
+use bifrons_transports::{Bound, Certificates, Endpoint, Gateway, Protocol, StaticFiles, Wakers, bind};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
@@ -51,12 +51,11 @@ pub fn run(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Result<(), 
     LocalSet::new().block_on(&runtime, gateway(config, origin, demo))
 }
 
-#[allow(clippy::too_many_lines)] // A start is a list, and reads best as one.
 async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Result<(), RunError> {
     let mut signals = Signals::catch().map_err(|error| RunError::Start(format!("signals: {error}")))?;
     look(config, origin)?;
-    let settings =
-        start::transports(config, origin, demo.map_or_else(StaticFiles::default, |demo| demo.files.clone()))?;
+    let files = demo.map_or_else(StaticFiles::default, |demo| demo.files.clone());
+    let settings = start::transports(config, origin, files)?;
     let certificates = certificates(config, origin)?;
     let endpoints = endpoints(config, certificates.as_ref());
     let bound = bind(&endpoints).await.map_err(|error| {
@@ -66,15 +65,7 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
 
     let engine_config = start::engine(config, origin)?;
     let api_config = start::api(config, &engine_config);
-    let certificate = start::dtls_certificate(config, origin)?;
-    let started = match &certificate {
-        Some(certificate) => Engine::start_with_certificate(engine_config, certificate),
-        None => Engine::start(engine_config),
-    };
-    let (engine, report) = started.map_err(|error| origin.error("media", error))?;
-    for line in report.lines {
-        tracing::info!("{line}");
-    }
+    let engine = engine(config, origin, engine_config)?;
 
     let wakers = Wakers::new();
     let notices = engine.notice_handle().and_then(|fd| watch_notices(fd, &wakers));
@@ -103,13 +94,7 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
     if let Some(sip) = &mut sip {
         sip.listening(origin).await?;
     }
-    for (endpoint, address) in endpoints.iter().zip(bound.addresses().unwrap_or_default()) {
-        let secure = if endpoint.tls.is_some() { "s" } else { "" };
-        match endpoint.protocol {
-            Protocol::Http => tracing::info!("API at http{secure}://{address}{}", settings.base_path),
-            Protocol::WebSocket => tracing::info!("API at ws{secure}://{address}"),
-        }
-    }
+    tell_addresses(&endpoints, &bound, &settings.base_path);
     let (stop, stopped) = watch::channel(false);
     let serving = spawn_local(bound.serve(gateway.clone(), settings, stopped));
 
@@ -168,6 +153,28 @@ fn look(config: &Config, origin: &Origin) -> Result<(), RunError> {
         }
     }
     Ok(())
+}
+
+/// Starts the engine, and tells what came of it: driver, addresses, scheduling.
+fn engine(config: &Config, origin: &Origin, engine: EngineConfig) -> Result<Engine, ConfigError> {
+    let certificate = start::dtls_certificate(config, origin)?;
+    let started = match &certificate {
+        Some(certificate) => Engine::start_with_certificate(engine, certificate),
+        None => Engine::start(engine),
+    };
+    let (engine, report) = started.map_err(|error| origin.error("media", error))?;
+    report.lines.iter().for_each(|line| tracing::info!("{line}"));
+    Ok(engine)
+}
+
+fn tell_addresses(endpoints: &[Endpoint], bound: &Bound, base_path: &str) {
+    for (endpoint, address) in endpoints.iter().zip(bound.addresses().unwrap_or_default()) {
+        let secure = if endpoint.tls.is_some() { "s" } else { "" };
+        match endpoint.protocol {
+            Protocol::Http => tracing::info!("API at http{secure}://{address}{base_path}"),
+            Protocol::WebSocket => tracing::info!("API at ws{secure}://{address}"),
+        }
+    }
 }
 
 fn certificates(config: &Config, origin: &Origin) -> Result<Option<Certificates>, ConfigError> {
