@@ -40,7 +40,7 @@ pub enum JsepType {
 }
 
 /// A session description between core and plugin. Its SDP is the anonymized one of
-/// `spec/sdp.md §3`: without ICE, DTLS, SSRCs, RTX.
+/// `jsep/anonymize.rs`: without ICE, DTLS, SSRCs, RTX.
 #[derive(Clone, Debug)]
 pub struct Jsep {
     /// Offer or answer.
@@ -169,7 +169,7 @@ impl<'a> PluginCx<'a> {
     }
 
     /// Sends `{"janus":"event",…,"plugindata":{"plugin":P,"data":data}[,"jsep":…]}` to the client of
-    /// a handle. A description is merged with the transport's data first (`spec/sdp.md §4`); where
+    /// a handle. A description is merged with the transport's data first (`jsep/merge.rs`); where
     /// that fails the event goes out without it and the error is returned through
     /// [`Plugin::hangup_media`].
     pub fn push_event(

@@ -37,7 +37,7 @@ counters! {
         StunRefused = "stun_refused",
         /// An address that another leg with live consent owns.
         AddressTaken = "address_taken",
-        /// DTLS from another than the selected, validated pair.
+        /// DTLS from another than the selected pair, or than a validated one before there is that.
         DtlsNotSelected = "dtls_not_selected",
         /// DTLS that the leg does not expect: no remote description yet, or not DTLS by its header.
         DtlsUnexpected = "dtls_unexpected",

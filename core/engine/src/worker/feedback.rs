@@ -198,7 +198,7 @@ impl<D: Driver> Worker<D> {
                     range =
                         rtx_wrap(bytes, range.clone(), rtx, ssrc, sequence).map_err(|_| Drop::NoHeadroom)?;
                 }
-                // One SRTP index is never protected twice (architecture, SRTP).
+                // One SRTP index is never protected twice (`ARCHITECTURE.md`, SRTP).
                 _ if protected => return Err(Drop::NackMiss),
                 _ => {}
             }
