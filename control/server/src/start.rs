@@ -39,11 +39,6 @@ impl Origin {
 /// # Errors
 /// The first such key.
 pub fn check_available(config: &Config, origin: &Origin) -> Result<(), ConfigError> {
-    if config.media.advertise_private_too {
-        return Err(
-            origin.error("media.advertise_private_too", "is not available in this version: leave it false")
-        );
-    }
     if config.sip.keepalive_s != 0 {
         return Err(origin.error("sip.keepalive_s", "is not available in this version: leave it 0"));
     }
@@ -90,6 +85,7 @@ pub fn engine(config: &Config, origin: &Origin) -> Result<EngineConfig, ConfigEr
             schema::DriverChoice::Mmsg => DriverChoice::Mmsg,
         },
         addresses: addresses.iter().map(|address| local_address(*address, &addresses, media)).collect(),
+        advertise_private_too: media.advertise_private_too,
         webrtc_port: (media.webrtc_port != 0).then_some(media.webrtc_port),
         rtp_port_range: (media.rtp_port_range.first, media.rtp_port_range.last),
         rtp_port_rest_ms: media.rtp_port_rest_ms,

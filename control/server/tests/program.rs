@@ -276,8 +276,8 @@ fn a_start_that_cannot_work_names_file_key_and_reason() {
     refuses(&arguments, &["server.log: "]);
 
     // What this version cannot do is not passed over in silence.
-    folder.write("bifrons.toml", &QUIET.replace("[media]", "[media]\nadvertise_private_too = true"));
-    refuses(&arguments, &["media.advertise_private_too: is not available"]);
+    folder.write("bifrons.toml", &format!("{QUIET}[sip]\nkeepalive_s = 30\n"));
+    refuses(&arguments, &["sip.keepalive_s: is not available"]);
 
     if has_sip_program() {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -18,6 +18,9 @@ pub struct EngineConfig {
     pub driver: DriverChoice,
     /// Local addresses, the preferred first; never a wildcard. IPv4 and IPv6 apart.
     pub addresses: Vec<LocalAddress>,
+    /// WebRTC peers are told the address itself as well, after the one that is advertised instead of it:
+    /// for peers on our side of the NAT.
+    pub advertise_private_too: bool,
     /// UDP port of the first worker's WebRTC sockets; worker *n* has this port + *n*. `None`: the
     /// kernel chooses.
     pub webrtc_port: Option<u16>,
@@ -32,12 +35,16 @@ pub struct EngineConfig {
     pub ice_addresses: AddressPolicy,
     /// What happens when a peer's consent has expired.
     pub consent_loss: ConsentLoss,
+    /// Longest DTLS datagram, bytes, 576–1,452.
+    pub dtls_mtu: u16,
+    /// When an unanswered DTLS flight is first sent again, milliseconds, 50–1,000; doubles each time.
+    pub dtls_retransmit_ms: u32,
+    /// How long a DTLS handshake may take from its first flight on, milliseconds, 1,000–120,000.
+    pub dtls_timeout_ms: u32,
     /// SRTP profiles for DTLS, the preferred first.
     pub srtp_profiles: Vec<Profile>,
     /// Which library protects packets.
     pub srtp_backend: Backend,
-    /// Longest DTLS datagram, bytes.
-    pub dtls_mtu: u16,
     /// Longest delay that coalescing of receives may add to a packet, microseconds, 0–2,000.
     pub coalesce_us: u32,
     /// Never sleep. For dedicated cores.
@@ -59,15 +66,18 @@ impl Default for EngineConfig {
             cores: Vec::new(),
             driver: DriverChoice::Auto,
             addresses: Vec::new(),
+            advertise_private_too: false,
             webrtc_port: None,
             rtp_port_range: (10_000, 59_999),
             rtp_port_rest_ms: 10_000,
             ice_lite: false,
             ice_addresses: AddressPolicy::default(),
             consent_loss: ConsentLoss::default(),
+            dtls_mtu: 1_200,
+            dtls_retransmit_ms: 250,
+            dtls_timeout_ms: 30_000,
             srtp_profiles: vec![Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::AesCm128HmacSha1_80],
             srtp_backend: Backend::default(),
-            dtls_mtu: 1_200,
             coalesce_us: 500,
             busy_poll: false,
             no_media_timer_s: 1,
@@ -191,6 +201,15 @@ impl EngineConfig {
         }
         if self.srtp_profiles.is_empty() {
             return fail("srtp_profiles: none given".to_owned());
+        }
+        if !(576..=1_452).contains(&self.dtls_mtu) {
+            return fail(format!("dtls_mtu: {} is not 576 to 1452", self.dtls_mtu));
+        }
+        if !(50..=1_000).contains(&self.dtls_retransmit_ms) {
+            return fail(format!("dtls_retransmit_ms: {} is not 50 to 1000", self.dtls_retransmit_ms));
+        }
+        if !(1_000..=120_000).contains(&self.dtls_timeout_ms) {
+            return fail(format!("dtls_timeout_ms: {} is not 1000 to 120000", self.dtls_timeout_ms));
         }
         if self.coalesce_us > 2_000 {
             return fail(format!("coalesce_us: {} is over 2000", self.coalesce_us));

@@ -11,7 +11,7 @@ use bifrons_engine::id::LegId;
 use bifrons_engine::media::*;
 use bifrons_engine::{HandshakeCount, Media};
 use bifrons_rtc::dtls::Role as DtlsSide;
-use bifrons_rtc::ice::Role;
+use bifrons_rtc::ice::{Candidate, Role};
 use bifrons_rtc::stream::ReceiveStatistics;
 use bifrons_wire::rtcp::Writer;
 use bifrons_wire::rtp::Packet;
@@ -487,4 +487,56 @@ fn peers_that_begin_and_do_not_go_on_keep_nobody_waiting() {
     assert_eq!(late.count(), 20);
     let handshakes = world.sim.engine.handshake_counters();
     assert_eq!((handshakes.get(HandshakeCount::InProgress), handshakes.get(HandshakeCount::Waiting)), (0, 0));
+}
+
+#[test]
+fn behind_a_nat_both_addresses_are_told_the_public_one_first() {
+    for (private_too, told) in [(false, &["198.51.100.7"][..]), (true, &["198.51.100.7", "10.0.0.1"])] {
+        let mut world = World::with(18, Link::default(), |config| {
+            config.addresses[0].advertised = Some("198.51.100.7".parse().unwrap());
+            config.advertise_private_too = private_too;
+        });
+        let local = world.sim.engine.open_webrtc_leg(WebRtcOpen::default()).unwrap();
+        let candidates: Vec<Candidate> =
+            local.candidates.iter().map(|text| format!("candidate:{text}").parse().unwrap()).collect();
+        let addresses: Vec<String> = candidates
+            .iter()
+            .map(|candidate| candidate.to_remote().unwrap().address.ip().to_string())
+            .collect();
+        assert_eq!(addresses, told);
+        for pair in candidates.windows(2) {
+            assert!(pair[0].priority > pair[1].priority && pair[0].foundation != pair[1].foundation);
+        }
+        // Who is on our side of the NAT reaches the private address and no other, and nobody reaches it.
+        let client = browser(7);
+        let remote = WebRtcRemote { candidates: Vec::new(), ..client.description() };
+        world.sim.engine.set_webrtc_remote(local.leg, remote).unwrap();
+        let index = world.add(client);
+        world.clients[index].set_remote(&local);
+        assert_eq!(world.run_while(5_000, |w| w.clients[index].is_up()), private_too, "{:?}", world.drops());
+    }
+}
+
+#[test]
+fn dtls_datagrams_are_as_short_as_configured() {
+    for (dtls_mtu, longest) in [(576, 1..=576), (1_452, 577..=1_452)] {
+        let mut world = World::with(19, Link::default(), |config| config.dtls_mtu = dtls_mtu);
+        let (index, ..) = join(&mut world, browser(7));
+        assert!(world.run_while(5_000, |w| w.clients[index].is_up()), "{:?}", world.drops());
+        let bytes = world.clients[index].dtls_longest;
+        assert!(longest.contains(&bytes), "{bytes} with {dtls_mtu}");
+    }
+}
+
+#[test]
+fn a_handshake_has_its_time() {
+    let mut world = World::with(20, Link::default(), |config| config.dtls_timeout_ms = 2_000);
+    let mut client = browser(7);
+    client.mute_dtls = true;
+    join(&mut world, client);
+    world.run(1_500);
+    let timed_out = |n: &Notice| matches!(n, Notice::Ended { why: LegEnd::DtlsTimeout, .. });
+    assert!(!world.notices.iter().any(timed_out), "{:?}", world.notices);
+    world.run(2_500);
+    assert!(world.notices.iter().any(timed_out), "{:?}", world.notices);
 }

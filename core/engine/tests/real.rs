@@ -200,4 +200,7 @@ fn an_unusable_configuration_is_said() {
     assert!(refused(|config| config.rtp_port_range = (5, 4)).starts_with("rtp_port_range"));
     assert!(refused(|config| config.limits.legs = 0).starts_with("limits.legs"));
     assert!(refused(|config| config.coalesce_us = 5_000).starts_with("coalesce_us"));
+    assert!(refused(|config| config.dtls_mtu = 1_453).starts_with("dtls_mtu"));
+    assert!(refused(|config| config.dtls_retransmit_ms = 0).starts_with("dtls_retransmit_ms"));
+    assert!(refused(|config| config.dtls_timeout_ms = 0).starts_with("dtls_timeout_ms"));
 }

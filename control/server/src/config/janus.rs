@@ -292,6 +292,7 @@ fn core(file: &mut File, config: &mut Config) -> Result<(), ConfigError> {
             Err(_) => return file.wrong(n, "nat_1_1_mapping", format!("`{text}` is not an address")),
         }
     }
+    config.media.advertise_private_too = file.flag(n, "keep_private_host").unwrap_or(false);
     config.webrtc.ice_lite = file.flag(n, "ice_lite").unwrap_or(false);
     config.webrtc.full_trickle = file.flag(n, "full_trickle").unwrap_or(false);
     for library in file.list("plugins", "disable") {
@@ -491,7 +492,7 @@ mod tests {
         assert_eq!(config.media.addresses, ["127.0.0.3".parse::<IpAddr>().unwrap()]);
         assert_eq!(config.media.advertised, ["192.0.2.9".parse::<IpAddr>().unwrap()]);
         assert_eq!(config.media.webrtc_port, 20_000);
-        assert!(config.webrtc.ice_lite);
+        assert!(config.media.advertise_private_too && config.webrtc.ice_lite);
         assert_eq!(config.http.listen, ["127.0.0.1:9088".parse().unwrap()]);
         assert_eq!(config.http.listen_tls, ["0.0.0.0:9089".parse().unwrap()]);
         assert_eq!(config.http.base_path, "/gw");
@@ -507,7 +508,6 @@ mod tests {
         for part in [
             "media.ipv6",
             "nat.stun_server",
-            "nat.keep_private_host",
             "general.keepalive_interval",
             "admin.admin_http",
             "janus.plugin.videoroom.jcfg (whole file)",

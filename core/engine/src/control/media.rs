@@ -56,7 +56,10 @@ impl<S: BoundSocket> Media for Engine<S> {
             ufrag: agent.local_credentials().ufrag().to_owned(),
             pwd: agent.local_credentials().password().to_owned(),
         };
-        let candidates = agent.local_candidates().map(|candidate| text_after_prefix(&candidate)).collect();
+        let candidates = match self.config.advertise_private_too {
+            true => agent.local_candidates_with_private().map(text_after_prefix).collect(),
+            false => agent.local_candidates().map(text_after_prefix).collect(),
+        };
         let transport = Transport::WebRtc(Box::new(WebRtcTransport::new(agent)));
         let leg = Box::new(Leg::new(id, transport));
         self.command(worker, Command::Open { leg, rtp: None, rtcp: None })?;
@@ -314,7 +317,7 @@ fn parse_candidate(text: &str) -> Option<Candidate> {
     format!("candidate:{text}").parse().ok()
 }
 
-fn text_after_prefix(candidate: &Candidate) -> String {
+fn text_after_prefix(candidate: Candidate) -> String {
     let text = candidate.to_string();
     text.strip_prefix("candidate:").unwrap_or(&text).to_owned()
 }

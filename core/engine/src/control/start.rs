@@ -249,6 +249,8 @@ fn assemble<S: BoundSocket>(
     let dtls = DtlsConfig {
         profiles: config.srtp_profiles.clone(),
         mtu_bytes: config.dtls_mtu,
+        retransmit_initial: Duration::from_millis(config.dtls_retransmit_ms.into()),
+        handshake_timeout: Duration::from_millis(config.dtls_timeout_ms.into()),
         ..DtlsConfig::default()
     };
     let context = DtlsContext::new(certificate, dtls).map_err(|error| io(&error))?;

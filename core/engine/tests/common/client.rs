@@ -33,6 +33,8 @@ pub struct Client {
     /// SRTP that came and could not be decrypted.
     pub undecryptable: usize,
     pub dtls_ended: Option<DtlsEvent>,
+    /// Bytes of the longest DTLS datagram that came.
+    pub dtls_longest: usize,
     /// Begins DTLS on the first valid pair, before one is nominated, as browsers do.
     pub eager: bool,
     eager_path: Option<SocketAddr>,
@@ -74,6 +76,7 @@ impl Client {
             rtcp: Vec::new(),
             undecryptable: 0,
             dtls_ended: None,
+            dtls_longest: 0,
             eager: false,
             eager_path: None,
             mute_dtls: false,
@@ -148,6 +151,7 @@ impl Client {
             }
             Kind::Dtls if self.mute_dtls => {}
             Kind::Dtls => {
+                self.dtls_longest = self.dtls_longest.max(datagram.len());
                 if self.dtls.is_none() {
                     self.begin_dtls(now);
                 }

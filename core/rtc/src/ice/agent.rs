@@ -268,6 +268,18 @@ impl Agent {
         })
     }
 
+    /// The same, with the private address of each that has a public one after it: for peers on our own
+    /// side of a 1:1 NAT. To the agent both are one, since they arrive on one socket.
+    pub fn local_candidates_with_private(&self) -> impl Iterator<Item = Candidate> + '_ {
+        let both = self.local.iter().flat_map(|local| {
+            let public = local.advertised.filter(|public| *public != local.address);
+            public.into_iter().chain([local.address])
+        });
+        let number =
+            |(index, address)| Candidate::host(address, local_preference(index), (index + 1).to_string());
+        both.enumerate().map(number)
+    }
+
     /// Our role now.
     pub fn role(&self) -> Role {
         self.role
