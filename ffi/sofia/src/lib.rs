@@ -8,7 +8,7 @@
 //! - `sys`, `tags`: Sofia's C interface.
 //! - `event`: its callbacks, as values. `agent`, `flow`: its objects, as handles.
 //! - `check`: what control's text must be.
-//! - `program`, `answers`, `outbox`, `run`: the program itself.
+//! - `program`, `reports`, `outbox`, `run`: the program itself.
 
 mod agent;
 mod check;

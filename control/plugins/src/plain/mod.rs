@@ -8,7 +8,7 @@
 //! | [`routes`] | streams and routes for the engine |
 //! | [`error`] | what can be wrong |
 //!
-//! A call is a list of [`Line`]s, one for each audio or video m-line that both faces carry. Each has an
+//! A call is a list of lines, one for each audio or video m-line that both faces carry. Each has an
 //! RTP leg of its own. Descriptions come in any of the four orders (browser or telephone, offer or
 //! answer), and again for every renegotiation.
 

@@ -2,7 +2,7 @@
 //!
 //! Sofia has no hook before its parser. The program therefore exports `recvmsg`, `sendmsg` and `bind`
 //! ([`hooks`]), and Debian's shared library calls these. For a UDP listener's socket they drop what is no SIP
-//! ([`Gate::judge`]), take multipart bodies apart, and copy what passes for tracing; `bind` swaps in a socket
+//! (`Gate::judge`), take multipart bodies apart, and copy what passes for tracing; `bind` swaps in a socket
 //! that control has bound before.
 
 pub mod hooks;
