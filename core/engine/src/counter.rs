@@ -99,6 +99,8 @@ counters! {
         CandidateRefused = "candidate_refused",
         /// A telephone event that could not be noted for want of room.
         DtmfFull = "dtmf_full",
+        /// A packet that a tap had no room for.
+        TapFull = "tap_full",
         /// A panic while a packet was processed; its leg was ended.
         Panic = "panic",
     }

@@ -6,6 +6,7 @@
 //! | [`id`] | generational ids |
 //! | [`config`] | what an engine is started with, and all its limits |
 //! | [`driver`] | what moves datagrams: uring, mmsg, sim |
+//! | [`tap`] | copies of a stream's packets for other threads |
 //! | [`counter`] | what a worker counts: every reason to drop a packet has a name |
 //!
 //! [`Engine::start`] makes an engine with threads of its own. A host with event loops of its own takes
@@ -25,6 +26,7 @@ mod message;
 mod ports;
 mod random;
 mod signal;
+pub mod tap;
 mod timer;
 mod worker;
 

@@ -10,6 +10,7 @@ use crate::driver::BUFFER_BYTES;
 use crate::id::LegId;
 use crate::leg::{Leg, RemotePlan, Route, RtpPlan, Stream};
 use crate::media::{Notice, StreamRef};
+use crate::tap::Tap;
 
 /// Random octets that an ICE restart needs: for a ufrag and a password.
 pub(crate) const RESTART_RANDOM_BYTES: usize = 64;
@@ -57,6 +58,10 @@ pub(crate) enum Command<S> {
         to: StreamRef,
         open: bool,
     },
+    Tap {
+        source: StreamRef,
+        tap: Box<Tap>,
+    },
     BitrateCap {
         source: StreamRef,
         bitrate_bps: Option<u64>,
@@ -94,6 +99,7 @@ pub(crate) enum Garbage {
     Route(Box<Route>),
     Replica(Box<Replica>),
     Keys(Box<crate::leg::Keys>),
+    Tap(Box<Tap>),
     Restart(Box<[u8; RESTART_RANDOM_BYTES]>),
     Leg(Box<Leg>),
 }

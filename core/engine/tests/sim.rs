@@ -82,6 +82,48 @@ fn echo() {
     assert_eq!(world.clients[client].dtls_ended, Some(bifrons_rtc::dtls::Event::Closed));
 }
 
+#[test]
+fn taps_hear_each_packet_once_whatever_the_gate_says_and_hold_nothing_up() {
+    let link = Link { duplicate_permille: 200, ..Link::default() };
+    let mut world = World::new(4, link, 1);
+    let (client, leg) =
+        join(&mut world, browser("10.0.0.2:6000", 7), vec![audio("0", 77, 111, "opus")], None);
+    let stream = StreamRef { leg, mline: 0 };
+    world.sim.engine.set_route(stream, vec![output(stream, &[111, 101])]).unwrap();
+    assert!(world.run_while(5_000, |w| w.clients[0].is_up() && w.notices.contains(&Notice::Up { leg })));
+    let mut whole = world.sim.engine.open_tap(stream, 100).unwrap();
+    let mut short = world.sim.engine.open_tap(stream, 3).unwrap();
+    assert!(world.sim.engine.open_tap(StreamRef { leg, mline: 1 }, 3).is_err());
+    world.run(20);
+    for n in 0..40u16 {
+        if n == 20 {
+            world.sim.engine.set_gate(stream, stream, false).unwrap();
+            // A renegotiation keeps its taps.
+            world.sim.engine.set_streams(leg, vec![audio("0", 77, 111, "opus")]).unwrap();
+        }
+        // Across the wrap of the sequence number.
+        let sequence = 65_520_u16.wrapping_add(n);
+        let packet = rtp(111, sequence, 960 * u32::from(n), 5, Some("0"), &[n as u8; 40]);
+        world.clients[client].send_rtp(&packet);
+        world.run(20);
+    }
+    let mut heard = Vec::new();
+    while let Some(packet) = whole.next_packet() {
+        let view = Packet::parse(packet.bytes()).unwrap();
+        assert_eq!(view.payload(), [heard.len() as u8; 40]);
+        heard.push(packet.index);
+    }
+    assert_eq!(heard.len(), 40, "{:?}", world.drops());
+    assert!(heard.windows(2).all(|pair| pair[1] == pair[0] + 1), "the index does not wrap: {heard:?}");
+    assert_eq!(std::iter::from_fn(|| short.next_packet()).count(), 3);
+    assert_eq!(world.dropped(Drop::TapFull), 37);
+    assert_eq!(world.clients[client].rtp.len(), 20, "the echo stops at the gate, the taps do not");
+    drop(short);
+    world.sim.engine.close_leg(leg);
+    world.run(1_000);
+    assert!(whole.is_closed());
+}
+
 /// Two browsers, each hearing the other.
 fn call(world: &mut World, seed: u64) -> (LegId, LegId) {
     let (_, a) = join(world, browser("10.0.0.2:6000", seed), vec![audio("0", 77, 111, "opus")], None);

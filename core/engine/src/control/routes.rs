@@ -8,11 +8,29 @@ use super::{BoundSocket, Engine};
 use crate::leg::{Route, RouteOutput};
 use crate::media::{MediaError, MediaKind, Output, StreamRef};
 use crate::message::{Command, Replica};
+use crate::tap::{Tap, TapReader};
 
 /// Packets that a replica's history reaches back.
 const REPLICA_HISTORY_PACKETS: usize = 512;
 
 impl<S: BoundSocket> Engine<S> {
+    /// Begins to copy what arrives on a stream into a ring of `packets` (at most [`TAP_PACKETS_MAX`]) for
+    /// another thread. It ends when the reader is dropped or the leg is closed.
+    ///
+    /// # Errors
+    /// The leg or m-line does not exist, or the worker's command ring is full.
+    ///
+    /// [`TAP_PACKETS_MAX`]: crate::tap::TAP_PACKETS_MAX
+    pub fn open_tap(&mut self, source: StreamRef, packets: usize) -> Result<TapReader, MediaError> {
+        let entry = self.entry(source.leg).ok_or(MediaError::NoSuchLeg)?;
+        if usize::from(source.mline) >= entry.streams.len() {
+            return Err(MediaError::Invalid(format!("source: the leg has no m-line {}", source.mline)));
+        }
+        let (tap, reader) = Tap::new(packets);
+        self.command(source.leg.worker(), Command::Tap { source, tap })?;
+        Ok(reader)
+    }
+
     pub(super) fn set_outputs(&mut self, source: StreamRef, outputs: Vec<Output>) -> Result<(), MediaError> {
         if outputs.len() > self.config.limits.outputs {
             return Err(MediaError::Full("the outputs of a route"));

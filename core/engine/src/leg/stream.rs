@@ -12,6 +12,7 @@ use bifrons_rtc::stream::{
 
 use super::{Route, StreamShared};
 use crate::media::{Extension, Feedback, MediaError, MediaKind, StreamConfig, StreamRef};
+use crate::tap::Tap;
 
 /// A source is asked for a key frame at most this often.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
@@ -62,6 +63,8 @@ pub(crate) struct Stream {
     /// By number: number, what it is, and for RTX what it repairs.
     payload: Vec<(u8, PayloadKind)>,
     pub route: Option<Box<Route>>,
+    /// Who gets a copy of what comes in.
+    pub taps: Option<Box<Tap>>,
     pub input: Input,
     pub output: OutputState,
     pub shared: Arc<StreamShared>,
@@ -170,6 +173,7 @@ impl Stream {
             mid_len: config.mid.len() as u8,
             payload,
             route: None,
+            taps: None,
             input: Input {
                 ssrc: None,
                 last_at: Time::ZERO,
@@ -206,6 +210,7 @@ impl Stream {
             return;
         }
         self.route = old.route.take();
+        self.taps = old.taps.take();
         if self.local_ssrc == old.local_ssrc {
             // Whatever else has changed: an SRTP index of this SSRC is never used twice.
             std::mem::swap(&mut self.output.rewriter, &mut old.output.rewriter);

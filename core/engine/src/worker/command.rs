@@ -11,6 +11,7 @@ use crate::leg::{Crypto, DtlsPhase, KeyPlan, Keys, Leg, RemotePlan, Route, RtpPl
 use crate::media::StreamRef;
 use crate::message::{Command, Garbage, Report, SocketTag};
 use crate::random::Replay;
+use crate::tap::Tap;
 
 /// Commands a turn, so that a storm of calls does not hold packets up.
 const COMMANDS_MAX: usize = 64;
@@ -88,6 +89,16 @@ impl<D: Driver> Worker<D> {
                     self.rearm(source.leg.slot(), now);
                 } else {
                     self.counters.count(Drop::StaleCommand);
+                }
+            }
+            Command::Tap { source, tap } => {
+                let refused = match self.stream_mut(source) {
+                    Some(stream) => Tap::add(&mut stream.taps, tap).err(),
+                    None => Some(tap),
+                };
+                if let Some(tap) = refused {
+                    self.counters.count(Drop::StaleCommand);
+                    self.free(Garbage::Tap(tap));
                 }
             }
             Command::Keyframe { source } => self.request_keyframe(now, source),

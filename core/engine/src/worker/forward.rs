@@ -12,7 +12,8 @@ use crate::counter::{Counters, Drop, Work};
 use crate::driver::{BUFFER_BYTES, Buffer, Driver, HEADROOM, SocketKey};
 use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Word};
 use crate::media::StreamRef;
-use crate::message::{CROSS_BYTES, Cross};
+use crate::message::{CROSS_BYTES, Cross, Garbage};
+use crate::tap::Tap;
 
 /// Where a packet goes out and how it is named there.
 struct Plan {
@@ -26,6 +27,7 @@ struct Plan {
 impl<D: Driver> Worker<D> {
     /// Sends a packet to all outputs of its stream: copies to all but the last, the last in place.
     pub(super) fn forward(&mut self, now: Time, source: StreamRef, buffer: Buffer, packet: Placed) {
+        self.tap(now, source, &buffer, &packet);
         let stream =
             self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
         // The route steps out of its leg, so that the leg can be an output too (an echo).
@@ -41,6 +43,19 @@ impl<D: Driver> Worker<D> {
             self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
         if let Some(stream) = stream {
             stream.route = Some(route);
+        }
+    }
+
+    /// Copies a packet to those who listen in.
+    fn tap(&mut self, now: Time, source: StreamRef, buffer: &Buffer, packet: &Placed) {
+        let stream =
+            self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
+        let Some(stream) = stream.filter(|stream| stream.taps.is_some()) else { return };
+        let bytes = self.driver.bytes(buffer).get(packet.start..packet.start + packet.len);
+        let offered = Tap::offer(&mut stream.taps, now, packet.index, bytes.unwrap_or_default());
+        (0..offered.full).for_each(|_| self.counters.count(Drop::TapFull));
+        if let Some(tap) = offered.ended {
+            self.free(Garbage::Tap(tap));
         }
     }
 
