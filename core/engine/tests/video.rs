@@ -25,11 +25,18 @@ fn at(text: &str) -> SocketAddr {
 
 /// A sender (client 0, SSRC 5) and a receiver (client 1, from SSRC 80, RTX 81).
 fn call(world: &mut World, near: bool) -> (StreamRef, StreamRef) {
+    call_with(world, near, |_| {})
+}
+
+/// As [`call`], with m-lines that are changed first.
+fn call_with(world: &mut World, near: bool, change: impl Fn(&mut StreamConfig)) -> (StreamRef, StreamRef) {
     let mut join = |address: &str, seed: u64, ssrc: u32, near: Option<LegId>| {
         let client = Client::new(at(address), seed, DtlsSide::Client, Role::Controlling);
         let local = world.sim.engine.open_webrtc_leg(WebRtcOpen { near, offerer: false }).unwrap();
         world.sim.engine.set_webrtc_remote(local.leg, client.description()).unwrap();
-        world.sim.engine.set_streams(local.leg, vec![video("v", ssrc)]).unwrap();
+        let mut line = video("v", ssrc);
+        change(&mut line);
+        world.sim.engine.set_streams(local.leg, vec![line]).unwrap();
         let index = world.add(client);
         world.clients[index].set_remote(&local);
         local.leg
@@ -119,6 +126,94 @@ fn lost_packets_are_sent_again_on_one_worker() {
 #[test]
 fn lost_packets_are_sent_again_across_workers() {
     lost_packets_are_sent_again(false);
+}
+
+/// The receiver asks for packets of the stream that it gets.
+fn ask(client: &mut Client, missing: &[u16]) {
+    let mut buffer = [0; 500];
+    let mut writer = Writer::new(&mut buffer);
+    writer.receiver_report(1, &[]).unwrap();
+    writer.nack(1, 80, missing.iter().copied()).unwrap();
+    let len = writer.len();
+    client.send_rtcp(&buffer[..len]);
+}
+
+fn without_rtx(line: &mut StreamConfig) {
+    line.payload_types.retain(|payload| payload.repairs.is_none());
+    line.local_rtx_ssrc = None;
+}
+
+#[test]
+fn without_rtx_the_same_bytes_are_sent_again() {
+    for near in [true, false] {
+        let mut world = World::new(7, Link::default(), 2);
+        let (_, to) = call_with(&mut world, near, without_rtx);
+        let engine: std::net::IpAddr = common::world::ENGINE.parse().unwrap();
+        let lossy = Link { loss_permille: 200, ..Link::default() };
+        world.network.set_link(engine, at("10.0.0.3:1").ip(), lossy);
+        let sequence_of = |bytes: &[u8]| u16::from_be_bytes([bytes[2], bytes[3]]);
+        let (mut read, mut highest, mut asked) = (0, None, 0);
+        for n in 0..400u16 {
+            world.clients[0].send_rtp(&picture(n));
+            world.run(10);
+            let mut missing = Vec::new();
+            for bytes in &world.clients[1].rtp[read..] {
+                let sequence = sequence_of(bytes);
+                let gap = sequence.wrapping_sub(highest.unwrap_or(sequence));
+                if gap < 1_000 {
+                    missing.extend((1..gap).map(|step| highest.unwrap().wrapping_add(step)));
+                    highest = Some(sequence);
+                }
+            }
+            read = world.clients[1].rtp.len();
+            if !missing.is_empty() {
+                asked += missing.len();
+                ask(&mut world.clients[1], &missing);
+            }
+        }
+        world.run(100);
+        let receiver = &world.clients[1];
+        // Each is asked for once, so a fifth of the fifth stays lost.
+        assert!(
+            asked > 40 && receiver.rtp.len() > 370,
+            "{asked} {}: {:?}",
+            receiver.rtp.len(),
+            world.drops()
+        );
+        for bytes in &receiver.rtp {
+            let packet = Packet::parse(&bytes[..]).unwrap();
+            assert_eq!((packet.header().ssrc, packet.header().payload_type), (80, 96));
+        }
+        // What has been received is asked for as well, often: it comes again once a round trip, as it was.
+        let known: Vec<u16> =
+            receiver.rtp[receiver.rtp.len() - 20..].iter().map(|b| sequence_of(b)).collect();
+        world.network.set_link(engine, at("10.0.0.3:1").ip(), Link::default());
+        let before = world.sim.engine.leg_stats(to.leg).unwrap().streams[0].retransmitted;
+        let arrived = world.clients[1].srtp.len();
+        for _ in 0..10 {
+            ask(&mut world.clients[1], &known);
+        }
+        world.run(50);
+        let more = world.sim.engine.leg_stats(to.leg).unwrap().streams[0].retransmitted - before;
+        assert_eq!(
+            (more, world.clients[1].srtp.len() - arrived),
+            (20, 20),
+            "near {near}: {:?}",
+            world.drops()
+        );
+        let mut sent = std::collections::BTreeMap::new();
+        for bytes in &world.clients[1].srtp {
+            let first = sent.entry(sequence_of(bytes)).or_insert(bytes);
+            assert_eq!(*first, bytes, "one SRTP index protects two packets");
+        }
+        assert!(sent.len() < world.clients[1].srtp.len(), "nothing came twice");
+        assert_eq!((world.clients[1].undecryptable, world.dropped(Drop::SrtpProtect)), (0, 0));
+        // What was never sent is not invented.
+        let misses = world.dropped(Drop::NackMiss);
+        ask(&mut world.clients[1], &[highest.unwrap().wrapping_add(100)]);
+        world.run(20);
+        assert_eq!(world.dropped(Drop::NackMiss), misses + 1);
+    }
 }
 
 #[test]

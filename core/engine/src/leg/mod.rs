@@ -140,6 +140,12 @@ impl Leg {
         self.ssrcs.iter().find(|(known, _)| *known == ssrc).map(|(_, what)| *what)
     }
 
+    /// What was sent is not sent again: the peer has no longer the key for it.
+    pub(crate) fn forget_ciphertext(&mut self) {
+        let outputs = self.streams.iter_mut().filter_map(|stream| stream.output.ciphertext.as_mut());
+        outputs.for_each(|history| history.clear());
+    }
+
     /// Takes the m-lines that were negotiated anew, and goes on with the state of those that stay.
     /// Gives the old ones back, to be freed elsewhere.
     pub(crate) fn set_streams(&mut self, mut new: Vec<Stream>) -> Vec<Stream> {

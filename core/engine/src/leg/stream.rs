@@ -97,6 +97,9 @@ pub(crate) struct OutputState {
     pub rewriter: Rewriter,
     pub statistics: SendStatistics,
     pub responder: Option<Box<NackResponder>>,
+    /// Video with NACK and no RTX on an SRTP leg: packets as they were sent, by outgoing index. They are sent
+    /// again byte for byte, since an index is protected once.
+    pub ciphertext: Option<Box<History>>,
     pub rtx_sequence: u16,
     /// The source that was forwarded last.
     pub feed: Option<StreamRef>,
@@ -156,6 +159,9 @@ impl Stream {
             *to = from;
         }
         let video = config.kind == MediaKind::Video;
+        let rtx = config.local_rtx_ssrc.is_some()
+            && payload.iter().any(|(_, kind)| matches!(kind, PayloadKind::Rtx(_)));
+        let ciphertext = video && config.send && config.feedback.nack && !rtx;
         let start = random.next_u64();
         Ok(Self {
             kind: config.kind,
@@ -193,6 +199,7 @@ impl Stream {
                 rewriter: Rewriter::new(start as u16, (start >> 16) as u32, clock_hz),
                 statistics: SendStatistics::default(),
                 responder: (video && config.feedback.nack).then(Box::default),
+                ciphertext: ciphertext.then(|| Box::new(History::new(HISTORY_PACKETS))),
                 rtx_sequence: (start >> 48) as u16 & 0x7fff,
                 feed: None,
                 lost_prior: 0,
@@ -214,6 +221,9 @@ impl Stream {
         if self.local_ssrc == old.local_ssrc {
             // Whatever else has changed: an SRTP index of this SSRC is never used twice.
             std::mem::swap(&mut self.output.rewriter, &mut old.output.rewriter);
+            if self.output.ciphertext.is_some() && old.output.ciphertext.is_some() {
+                std::mem::swap(&mut self.output.ciphertext, &mut old.output.ciphertext);
+            }
             self.output.statistics = old.output.statistics;
             self.output.rtx_sequence = old.output.rtx_sequence;
             self.output.feed = old.output.feed;

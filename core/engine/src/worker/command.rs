@@ -177,6 +177,9 @@ impl<D: Driver> Worker<D> {
         {
             rtp.set_remote(now, &plan);
             let mut unused = None;
+            if !matches!(plan.keys, KeyPlan::Keep | KeyPlan::New { same_outbound: true, .. }) {
+                leg.forget_ciphertext();
+            }
             match (std::mem::replace(&mut plan.keys, KeyPlan::Keep), &mut leg.crypto) {
                 (KeyPlan::Keep, _) => {}
                 (KeyPlan::Plain, crypto) => {

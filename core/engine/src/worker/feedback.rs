@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Worker;
 use super::forward::{count, protect, write_header};
+use super::handshake::send_copy;
 use crate::counter::Drop;
 use crate::driver::{Driver, HEADROOM, Received};
 use crate::id::LegId;
@@ -145,7 +146,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn resend(&mut self, now: Time, to: StreamRef, sequence: u16) -> Result<(), Drop> {
-        let Self { driver, legs, replicas, slab, locals, .. } = self;
+        let Self { driver, legs, replicas, slab, locals, counters, .. } = self;
         let mline = usize::from(to.mline);
         let leg = legs.get_mut(to.leg).ok_or(Drop::NackMiss)?;
         let stream = leg.streams.get_mut(mline).ok_or(Drop::NackMiss)?;
@@ -153,6 +154,13 @@ impl<D: Driver> Worker<D> {
         let round_trip = Duration::from_micros(stream.shared.get(Word::RoundTripUs));
         let responder = stream.output.responder.as_deref_mut().ok_or(Drop::NackMiss)?;
         if !responder.allow(sequence, now, round_trip) {
+            return Ok(());
+        }
+        if let (Crypto::Srtp(_), Some(history)) = (&leg.crypto, stream.output.ciphertext.as_deref()) {
+            let bytes = history.get(slab, original.outgoing_index).ok_or(Drop::NackMiss)?;
+            stream.shared.add(Word::Retransmitted, 1);
+            let (socket, remote) = leg.rtp_path(locals).ok_or(Drop::NoDestination)?;
+            send_copy(driver, counters, socket, remote, bytes);
             return Ok(());
         }
         let source = stream.output.feed.ok_or(Drop::NackMiss)?;
@@ -198,7 +206,8 @@ impl<D: Driver> Worker<D> {
                     range =
                         rtx_wrap(bytes, range.clone(), rtx, ssrc, sequence).map_err(|_| Drop::NoHeadroom)?;
                 }
-                // One SRTP index is never protected twice (`ARCHITECTURE.md`, SRTP).
+                // One SRTP index is never protected twice (`ARCHITECTURE.md`, SRTP): without RTX the
+                // ciphertext is sent again, or nothing.
                 _ if protected => return Err(Drop::NackMiss),
                 _ => {}
             }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bifrons_rtc::Time;
-use bifrons_rtc::stream::Incoming;
+use bifrons_rtc::stream::{HistorySlab, Incoming};
 use bifrons_wire::rtp::{AbsSendTime, Packet, edit_extensions};
 
 use super::Worker;
@@ -20,7 +20,8 @@ struct Plan {
     socket: SocketKey,
     remote: SocketAddr,
     payload_type: u8,
-    sequence: u16,
+    /// Outgoing SRTP packet index.
+    index: u64,
     timestamp: u32,
 }
 
@@ -68,7 +69,7 @@ impl<D: Driver> Worker<D> {
         buffer: Buffer,
         packet: &Placed,
     ) {
-        let Self { driver, legs, counters, locals, .. } = self;
+        let Self { driver, legs, counters, locals, slab, .. } = self;
         let mut original = Some(buffer);
         let count = outputs.len();
         for (number, output) in outputs.iter_mut().enumerate() {
@@ -92,6 +93,14 @@ impl<D: Driver> Worker<D> {
             };
             match write(now, leg, output, &plan, driver.bytes(&target), packet) {
                 Ok((start, len)) => {
+                    keep_ciphertext(
+                        leg,
+                        output.to.mline,
+                        slab,
+                        plan.index,
+                        driver.bytes(&target),
+                        start..start + len,
+                    );
                     driver.send(plan.socket, plan.remote, target, start, len);
                     counters.add(Work::Forwarded, 1);
                 }
@@ -158,7 +167,7 @@ fn plan(
     let incoming = Incoming { ssrc: packet.ssrc, index: packet.index, timestamp: header.timestamp };
     let outgoing = stream.output.rewriter.forward(incoming, now).map_err(|_| Drop::RewriteRefused)?;
     stream.output.feed = Some(source);
-    Ok(Plan { socket, remote, payload_type, sequence: outgoing.sequence, timestamp: outgoing.timestamp })
+    Ok(Plan { socket, remote, payload_type, index: outgoing.index, timestamp: outgoing.timestamp })
 }
 
 /// A copy of the packet, at its place, in a buffer of the arena.
@@ -187,13 +196,31 @@ fn write(
     let stream = leg.streams.get_mut(mline).ok_or(Drop::OutputGone)?;
     let view = bytes.get_mut(range.clone()).ok_or(Drop::NoHeadroom)?;
     let mut view = Packet::parse(view).map_err(|_| Drop::RtpMalformed)?;
-    view.set_sequence(plan.sequence);
+    view.set_sequence(plan.index as u16);
     view.set_timestamp(plan.timestamp);
     view.set_ssrc(stream.local_ssrc);
     stream.output.statistics.on_packet(plan.timestamp, view.payload().len(), now);
     stream.shared.add(Word::OutPackets, 1);
     stream.shared.add(Word::OutBytes, range.len() as u64);
     protect(leg, bytes, range)
+}
+
+/// Keeps a packet as it is sent, where it can only be sent again as it is.
+fn keep_ciphertext(
+    leg: &mut Leg,
+    mline: u8,
+    slab: &mut HistorySlab,
+    index: u64,
+    bytes: &[u8],
+    range: std::ops::Range<usize>,
+) {
+    if let Crypto::Srtp(_) = leg.crypto
+        && let Some(stream) = leg.streams.get_mut(usize::from(mline))
+        && let Some(history) = &mut stream.output.ciphertext
+        && let Some(packet) = bytes.get(range)
+    {
+        history.store(slab, index, packet);
+    }
 }
 
 /// Rewrites header extensions and payload type for an output.

@@ -99,6 +99,7 @@ impl<D: Driver> Worker<D> {
         if let Transport::WebRtc(webrtc) = &mut leg.transport {
             webrtc.dtls = DtlsPhase::Done;
         }
+        leg.forget_ciphertext();
         match &mut leg.crypto {
             Crypto::Srtp(old) => {
                 // A new DTLS session beside the old one.

@@ -28,6 +28,8 @@ pub struct Client {
     pub out: Vec<(SocketAddr, Vec<u8>)>,
     /// Decrypted RTP that came.
     pub rtp: Vec<Vec<u8>>,
+    /// The same as it came.
+    pub srtp: Vec<Vec<u8>>,
     /// Decrypted RTCP that came.
     pub rtcp: Vec<Vec<u8>>,
     /// SRTP that came and could not be decrypted.
@@ -73,6 +75,7 @@ impl Client {
             keys: None,
             out: Vec::new(),
             rtp: Vec::new(),
+            srtp: Vec::new(),
             rtcp: Vec::new(),
             undecryptable: 0,
             dtls_ended: None,
@@ -165,6 +168,9 @@ impl Client {
                     self.undecryptable += 1;
                     return;
                 };
+                if kind == Kind::Rtp {
+                    self.srtp.push(datagram.to_vec());
+                }
                 let result = match kind {
                     Kind::Rtp => inbound.unprotect_rtp(now, datagram),
                     _ => inbound.unprotect_rtcp(now, datagram),

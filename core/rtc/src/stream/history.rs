@@ -91,6 +91,12 @@ impl History {
         slab.get(entry.position, entry.len as usize)
     }
 
+    /// Knows no packet any more.
+    pub fn clear(&mut self) {
+        self.entries.fill(Entry::default());
+        self.highest = 0;
+    }
+
     /// The packet whose sequence number this is, nearest to the newest one.
     pub fn get_sequence<'a>(&self, slab: &'a HistorySlab, sequence: u16) -> Option<(u64, &'a [u8])> {
         let index = ExtendedSequence::nearest(self.highest, sequence);
@@ -148,6 +154,8 @@ mod tests {
         assert!(!a.store(&mut slab, 70_001, &[0; 101]));
         assert!(!a.store(&mut HistorySlab::new(0), 70_001, &[0]));
         assert_eq!(a.get(&slab, 70_001), None);
+        b.clear();
+        assert_eq!((b.get(&slab, 80_001), b.get_sequence(&slab, 80_001u32 as u16)), (None, None));
     }
 
     #[test]
