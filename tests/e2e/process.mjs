@@ -39,8 +39,22 @@ export async function until(what, probe, { timeoutMs = 10_000, everyMs = 50 } = 
   }
 }
 
-/** A free TCP port; the UDP port of that number is free too. */
-export async function freePort(host = '127.0.0.1') {
+const canBind = (server, bind) =>
+  new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    bind(() => server.close(() => resolve(true)));
+  });
+
+/** Whether TCP and UDP of a port are free. */
+async function isFree(port, host) {
+  const server = net.createServer();
+  const socket = dgram.createSocket('udp4');
+  return (await canBind(server, (done) => server.listen(port, host, done)))
+    && (await canBind(socket, (done) => socket.bind(port, host, done)));
+}
+
+/** The first of `count` ports in a row that are free, both TCP and UDP. */
+export async function freePort(host = '127.0.0.1', count = 1) {
   for (let attempt = 0; attempt < 50; attempt++) {
     const port = await new Promise((resolve, reject) => {
       const server = net.createServer();
@@ -50,12 +64,9 @@ export async function freePort(host = '127.0.0.1') {
         server.close(() => resolve(port));
       });
     });
-    const udpFree = await new Promise((resolve) => {
-      const socket = dgram.createSocket('udp4');
-      socket.once('error', () => resolve(false));
-      socket.bind(port, host, () => socket.close(() => resolve(true)));
-    });
-    if (udpFree) return port;
+    let free = 0;
+    while (free < count && port + free < 65536 && (await isFree(port + free, host))) free += 1;
+    if (free === count) return port;
   }
   throw new Error('no free port found');
 }

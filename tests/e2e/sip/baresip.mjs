@@ -11,7 +11,10 @@ let phones = 0;
 export async function startBaresip({ user = 'baresip', answer = 'auto', mediaenc, registrar, secret } = {}) {
   const dir = path.join(outputDir, `baresip-${++phones}`);
   mkdirSync(dir, { recursive: true });
-  const [sipPort, controlPort] = [await freePort(), await freePort()];
+  // baresip listens for SIP over TLS on the port after that of UDP and TCP.
+  const sipPort = await freePort('127.0.0.1', 2);
+  let controlPort = await freePort();
+  while (controlPort === sipPort + 1) controlPort = await freePort();
   writeFileSync(path.join(dir, 'config'), [
     `sip_listen 127.0.0.1:${sipPort}`, 'audio_source ausine,440', 'audio_player aubridge,nil', 'audio_alert aubridge,nil',
     'audio_channels 1', 'ausrc_srate 48000', 'ausrc_channels 2', 'rtp_ports 30000-31000', 'net_interface 127.0.0.1', 'module_path /usr/lib/baresip/modules',
