@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use bifrons_engine::driver::Clock;
 use bifrons_engine::media::*;
 use bifrons_engine::{DriverChoice, Engine, EngineConfig, LocalAddress, Media};
 use bifrons_rtc::dtls::Role as DtlsSide;
-use bifrons_rtc::ice::{AddressPolicy, Role};
+use bifrons_rtc::ice::{AddressPolicy, Random, Role, SeededRandom};
 use bifrons_wire::rtp::Packet;
 use common::client::Client;
 use common::{audio, output, rtp};
@@ -22,7 +23,52 @@ struct Bench {
     engine: Engine,
     clock: Clock,
     clients: Vec<(Client, UdpSocket)>,
+    /// By client: datagrams that come late, to it and from it.
+    late: Vec<[Vec<Datagram>; 2]>,
     notices: Vec<Notice>,
+    road: Road,
+}
+
+/// A bad road between clients and engine, in thousandths and from a seed.
+struct Road {
+    random: SeededRandom,
+    loss: u64,
+    duplicate: u64,
+    /// A datagram that comes one step later than it should.
+    reorder: u64,
+}
+
+type Datagram = (SocketAddr, Vec<u8>);
+
+impl Road {
+    fn new(seed: u64, loss: u64, duplicate: u64, reorder: u64) -> Self {
+        Self { random: SeededRandom::new(seed), loss, duplicate, reorder }
+    }
+
+    fn happens(&mut self, permille: u64) -> bool {
+        self.random.next_u64() % 1_000 < permille
+    }
+
+    /// What comes out of `datagrams`, behind it what was `late` before.
+    fn pass(&mut self, datagrams: Vec<Datagram>, late: &mut Vec<Datagram>) -> Vec<Datagram> {
+        let before = std::mem::take(late);
+        let mut out = Vec::new();
+        for datagram in datagrams {
+            if self.happens(self.loss) {
+                continue;
+            }
+            if self.happens(self.duplicate) {
+                out.push(datagram.clone());
+            }
+            if self.happens(self.reorder) {
+                late.push(datagram);
+            } else {
+                out.push(datagram);
+            }
+        }
+        out.extend(before);
+        out
+    }
 }
 
 fn config(driver: DriverChoice) -> EngineConfig {
@@ -44,7 +90,15 @@ fn start(driver: DriverChoice) -> Option<Bench> {
     match Engine::start(config(driver)) {
         Ok((engine, report)) => {
             println!("{}", report.lines.join("\n"));
-            Some(Bench { engine, clock: Clock::start(), clients: Vec::new(), notices: Vec::new() })
+            let road = Road::new(1, 0, 0, 0);
+            Some(Bench {
+                engine,
+                clock: Clock::start(),
+                clients: Vec::new(),
+                late: Vec::new(),
+                notices: Vec::new(),
+                road,
+            })
         }
         Err(error) if driver == DriverChoice::Uring => {
             println!("skipped: {error}");
@@ -70,20 +124,25 @@ impl Bench {
         self.engine.set_streams(local.leg, streams).unwrap();
         client.set_remote(&local);
         self.clients.push((client, socket));
+        self.late.push(Default::default());
         local.leg
     }
 
     fn step(&mut self) {
         let now = self.clock.now();
         let mut buffer = [0; 2_048];
-        for (client, socket) in &mut self.clients {
+        for ((client, socket), [late_in, late_out]) in self.clients.iter_mut().zip(&mut self.late) {
+            let mut came = Vec::new();
             while let Ok((len, source)) = socket.recv_from(&mut buffer) {
-                client.handle(now, source, &mut buffer[..len]);
+                came.push((source, buffer[..len].to_vec()));
+            }
+            for (source, mut bytes) in self.road.pass(came, late_in) {
+                client.handle(now, source, &mut bytes);
             }
             if client.next_timeout().is_some_and(|at| at <= now) {
                 client.timeout(now);
             }
-            for (to, bytes) in client.out.drain(..) {
+            for (to, bytes) in self.road.pass(std::mem::take(&mut client.out), late_out) {
                 socket.send_to(&bytes, to).unwrap();
             }
         }
@@ -110,10 +169,8 @@ impl Bench {
     }
 }
 
-/// A browser's echo, and a call with a phone.
-fn scenario(driver: DriverChoice) {
-    let Some(mut bench) = start(driver) else { return };
-    assert!(bench.engine.notice_fd().as_raw_fd() >= 0);
+/// A browser's echo, and a call with a phone. Both are up. Gives the call's legs and the phone.
+fn calls(bench: &mut Bench) -> (bifrons_engine::LegId, RtpLocal, UdpSocket) {
     let echo = bench.join(vec![audio("0", 77, 0, "pcmu")], 3, None);
     let web = bench.join(vec![audio("0", 79, 0, "pcmu")], 5, None);
     assert_ne!(echo.worker(), web.worker(), "legs are spread over the workers");
@@ -136,7 +193,69 @@ fn scenario(driver: DriverChoice) {
             && bench.clients.iter().all(|(client, _)| client.is_up())
     });
     assert!(up, "{:?} {:?}", bench.notices, bench.counted());
+    (web, local, phone)
+}
 
+/// On a bad road calls come up, and each packet goes on at most once.
+fn on_a_bad_road(driver: DriverChoice) {
+    for (seed, loss) in [(1, 0), (2, 100), (3, 200)] {
+        let Some(mut bench) = start(driver) else { return };
+        bench.road = Road::new(seed, loss, 100, 100);
+        let (_, local, phone) = calls(&mut bench);
+        let early: Vec<usize> = bench.clients.iter().map(|(client, _)| client.undecryptable).collect();
+        let (mut sent, mut heard, mut phone_late) = (0u16, Vec::new(), Vec::new());
+        let mut buffer = [0; 2_048];
+        let done = bench.run_while(|bench| {
+            let mut spoken = Vec::new();
+            if sent < 200 {
+                let number = sent.to_be_bytes();
+                for (client, _) in &mut bench.clients {
+                    client.send_rtp(&rtp(0, sent, 160 * u32::from(sent), 5, Some("0"), &number));
+                }
+                spoken.push((local.rtp, rtp(0, sent, 160 * u32::from(sent), 6, None, &number)));
+                sent += 1;
+            }
+            for (to, bytes) in bench.road.pass(spoken, &mut phone_late) {
+                phone.send_to(&bytes, to).unwrap();
+            }
+            while let Ok((len, _)) = phone.recv_from(&mut buffer) {
+                heard.push(buffer[..len].to_vec());
+            }
+            // At the worst four fifths come one way, and four fifths of them back.
+            sent == 200 && heard.len() > 120 && bench.clients.iter().all(|(client, _)| client.rtp.len() > 80)
+        });
+        let got: Vec<usize> = bench.clients.iter().map(|(client, _)| client.rtp.len()).collect();
+        assert!(done, "seed {seed}: {} {got:?} {:?}", heard.len(), bench.counted());
+        let late: Vec<usize> = bench.clients.iter().map(|(client, _)| client.undecryptable).collect();
+        assert_eq!(late, early, "seed {seed}");
+        for came in bench.clients.iter().map(|(client, _)| &client.rtp).chain([&heard]) {
+            let packets: Vec<_> = came.iter().map(|bytes| Packet::parse(&bytes[..]).unwrap()).collect();
+            let offset = |packet: &Packet<&[u8]>| {
+                let number = u16::from_be_bytes(packet.payload().try_into().unwrap());
+                packet.header().sequence.wrapping_sub(number)
+            };
+            assert!(packets.iter().all(|packet| offset(packet) == offset(&packets[0])), "seed {seed}");
+            let distinct: BTreeSet<u16> = packets.iter().map(|packet| packet.header().sequence).collect();
+            assert_eq!(distinct.len(), packets.len(), "seed {seed}: a packet came twice");
+        }
+    }
+}
+
+#[test]
+fn calls_on_a_bad_road_over_io_uring() {
+    on_a_bad_road(DriverChoice::Uring);
+}
+
+#[test]
+fn calls_on_a_bad_road_over_mmsg() {
+    on_a_bad_road(DriverChoice::Mmsg);
+}
+
+/// All that is sent arrives where nothing is lost, and a call leaves nothing behind.
+fn scenario(driver: DriverChoice) {
+    let Some(mut bench) = start(driver) else { return };
+    assert!(bench.engine.notice_fd().as_raw_fd() >= 0);
+    let (web, local, phone) = calls(&mut bench);
     let (mut sent, mut heard) = (0u16, 0);
     let mut buffer = [0; 2_048];
     let done = bench.run_while(|bench| {
