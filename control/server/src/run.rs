@@ -1,7 +1,6 @@
 //! The gateway from its start to its end, on this thread.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bifrons_api::Api;
@@ -10,7 +9,6 @@ use bifrons_engine::{Engine, EngineConfig};
 use bifrons_plugins::echotest::EchoTest;
 use bifrons_plugins::nosip::NoSip;
 use bifrons_transports::{Bound, Certificates, Endpoint, Gateway, Protocol, StaticFiles, Wakers, bind};
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -68,7 +66,7 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
     let engine = engine(config, origin, engine_config)?;
 
     let wakers = Wakers::new();
-    let notices = engine.notice_handle().and_then(|fd| watch_notices(fd, &wakers));
+    let notices = engine.notice_handle().and_then(|fd| Gateway::watch_notices(&wakers, fd));
     notices.map_err(|error| RunError::Start(format!("the engine's notices: {error}")))?;
     let mut plugins: Vec<Box<dyn Plugin>> = Vec::new();
     let mut add = |plugin: Box<dyn Plugin>| {
@@ -242,18 +240,4 @@ async fn drain(gateway: &Gateway, timeout: Duration, signals: &mut Signals) {
             return;
         }
     }
-}
-
-/// Wakes the control loop when the engine has notices.
-fn watch_notices(fd: OwnedFd, wakers: &Wakers) -> std::io::Result<()> {
-    // Reads and readiness of an eventfd are those of a pipe.
-    let event = Receiver::from_owned_fd_unchecked(fd)?;
-    let media = wakers.media();
-    spawn_local(async move {
-        while event.readable().await.is_ok() {
-            let _ = event.try_read(&mut [0; 8]);
-            media.wake();
-        }
-    });
-    Ok(())
 }

@@ -2,15 +2,14 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bifrons_api::{Api, PollRefused, RequestSource, TransportId};
 use bifrons_engine::Media;
 use serde_json::Value;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::{Hub, HubCounters, Poll};
@@ -77,19 +76,22 @@ impl Gateway {
         }
     }
 
-    /// Takes the engine's notices whenever its descriptor (`Engine::notice_fd`) becomes readable, for ever. The
-    /// engine must outlive this, and clears the descriptor itself.
-    // The successor of `with_interest` is `unsafe` for the same duty that the line above states; here no
-    // memory is at stake, and this crate has no unsafe code.
-    #[allow(deprecated)]
-    pub async fn watch_notices(&self, fd: RawFd) -> io::Result<std::convert::Infallible> {
-        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
-        let waker = self.0.wakers.media();
-        loop {
-            // Cleared before the notices are taken: one that comes meanwhile makes a new edge.
-            fd.readable().await?.clear_ready();
-            waker.wake();
-        }
+    /// Takes the engine's notices whenever its descriptor (`Engine::notice_handle`, non-blocking) becomes readable,
+    /// until this thread's tasks end.
+    ///
+    /// # Errors
+    /// The descriptor cannot be watched.
+    pub fn watch_notices(wakers: &Wakers, fd: OwnedFd) -> io::Result<()> {
+        // Reads and readiness of an eventfd are those of a pipe.
+        let event = pipe::Receiver::from_owned_fd_unchecked(fd)?;
+        let media = wakers.media();
+        tokio::task::spawn_local(async move {
+            while event.readable().await.is_ok() {
+                let _ = event.try_read(&mut [0; 8]);
+                media.wake();
+            }
+        });
+        Ok(())
     }
 
     /// Calls the core (drain, counters, …); what comes of it goes to the clients.

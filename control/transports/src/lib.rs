@@ -7,7 +7,7 @@
 //! # use bifrons_transports::*;
 //! # async fn run(api: bifrons_api::Api, media: Box<dyn bifrons_engine::Media>, wakers: Wakers) {
 //! // In a current-thread runtime, within a LocalSet. `wakers` was made before the plugins, which have
-//! // `wakers.plugin(index)`. The engine's `notice_fd()` goes to `Gateway::watch_notices`.
+//! // `wakers.plugin(index)`. The engine's `notice_handle()` goes to `Gateway::watch_notices`.
 //! let gateway = Gateway::new(api, media, wakers, Instant::now(), 256);
 //! let listen = "127.0.0.1:8088".parse().unwrap();
 //! let bound = bind(&[Endpoint { protocol: Protocol::Http, listen, tls: None }]).await.unwrap();

@@ -511,7 +511,6 @@ fn certificates_are_exchanged() {
 #[test]
 fn the_engine_wakes_the_loop() {
     use std::io::Write;
-    use std::os::fd::AsRawFd;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
@@ -523,10 +522,9 @@ fn the_engine_wakes_the_loop() {
         let gateway = Gateway::new(api, Box::new(media), wakers.clone(), Instant::now(), 4);
         let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
         reader.set_nonblocking(true).unwrap();
-        let (looping, watching) = (gateway.clone(), gateway.clone());
+        let looping = gateway.clone();
         tokio::task::spawn_local(async move { looping.run(None).await });
-        let fd = reader.as_raw_fd();
-        tokio::task::spawn_local(async move { watching.watch_notices(fd).await.unwrap() });
+        Gateway::watch_notices(&wakers, reader.into()).unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
         let taken = async || {
             while !record.borrow().notices.is_empty() {
@@ -546,6 +544,6 @@ fn the_engine_wakes_the_loop() {
             }
         };
         tokio::time::timeout(Duration::from_secs(5), woken).await.expect("woken");
-        drop((reader, gateway));
+        drop(gateway);
     });
 }
