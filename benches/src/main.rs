@@ -58,6 +58,9 @@ pub struct Arguments {
     /// Length of a measurement, seconds.
     #[arg(long, default_value_t = 10)]
     window: u64,
+    /// Measurements a step; the one during which other programs used least is reported.
+    #[arg(long, default_value_t = 1)]
+    windows: u32,
     /// Wait between the last set-up and the measurement, seconds.
     #[arg(long, default_value_t = 3)]
     settle: u64,
