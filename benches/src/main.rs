@@ -9,12 +9,14 @@
 //! | `media` | the thread that sends and receives all packets |
 //! | `client` | one WebRTC client |
 //! | `engine` | the engine in this process, without a gateway |
+//! | `floor` | what the kernel alone takes for a packet |
 //! | `proc`, `report` | the server from outside; what is printed |
 #![forbid(unsafe_code)]
 
 mod calls;
 mod client;
 mod engine;
+mod floor;
 mod histogram;
 mod janus;
 mod media;
@@ -56,9 +58,10 @@ pub struct Arguments {
     #[arg(long, default_value_t = 32)]
     concurrency: usize,
     /// Length of a measurement, seconds.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 8)]
     window: u64,
-    /// Measurements a step; the one during which other programs used least is reported.
+    /// Measurements of CPU a step; the one during which other programs used least is reported. One of
+    /// latency follows.
     #[arg(long, default_value_t = 1)]
     windows: u32,
     /// Wait between the last set-up and the measurement, seconds.
@@ -82,10 +85,7 @@ pub struct Arguments {
     /// What moves the generator's own packets.
     #[arg(long, default_value = "uring")]
     driver: DriverName,
-    /// Longest delay that the generator may add when it receives, microseconds.
-    #[arg(long, default_value_t = 0)]
-    coalesce_us: u32,
-    /// Engine scenarios: the engine's core, driver and coalescing.
+    /// The server's core: the floor is measured there, and the engine of engine scenarios runs there.
     #[arg(long, default_value_t = 0)]
     engine_core: usize,
     /// What moves the engine's packets.

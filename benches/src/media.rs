@@ -36,12 +36,23 @@ pub enum End {
 pub enum Command {
     /// Takes a call. With one end, what it sends comes back to it; with two, each hears the other.
     Add(u32, Vec<End>),
-    /// Packets sent from now on for so long are counted and timed.
-    Open(Duration),
+    /// Packets sent from now on for so long are counted and timed. The thread sleeps from tick to tick
+    /// and reads then, or it wakes for every packet.
+    Open(Duration, Reading),
     /// Gives what was counted.
     Close(oneshot::Sender<Window>),
     /// Ends the thread.
     Stop,
+}
+
+/// When the media thread reads what has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Every millisecond. Between processes of one machine a packet that wakes its receiver costs its
+    /// *sender* an interrupt of another core, 2–5 µs; no network card asks for that. For measuring CPU.
+    AtTicks,
+    /// At once. For measuring latency.
+    AtOnce,
 }
 
 /// What the media thread says.
@@ -103,7 +114,7 @@ pub struct Media<D: Driver<Socket = UdpSocket>> {
     /// Number after the highest that came out, by call and way.
     next: Vec<[u32; 2]>,
     window: Window,
-    coalesce_us: u32,
+    reading: Reading,
 }
 
 impl<D: Driver<Socket = UdpSocket>> Media<D> {
@@ -114,7 +125,6 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
     pub fn new(
         mut driver: D,
         plain: Vec<UdpSocket>,
-        coalesce_us: u32,
         commands: mpsc::Receiver<Command>,
         events: tokio_mpsc::UnboundedSender<Event>,
     ) -> Result<Self, String> {
@@ -130,7 +140,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
             rising: Vec::new(),
             next: Vec::new(),
             window: Window::default(),
-            coalesce_us,
+            reading: Reading::AtTicks,
         })
     }
 
@@ -163,7 +173,11 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 tick += 1;
                 tick_at += TICK;
             }
-            let wait = Wait::Until { deadline: tick_at, coalesce_us: self.coalesce_us };
+            let coalesce_us = match self.reading {
+                Reading::AtTicks => TICK.as_micros() as u32,
+                Reading::AtOnce => 0,
+            };
+            let wait = Wait::Until { deadline: tick_at, coalesce_us };
             self.driver.wait(if full { Wait::Poll } else { wait });
         }
     }
@@ -171,7 +185,8 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
     fn obey(&mut self, command: Command) -> bool {
         match command {
             Command::Add(call, ends) => self.add(call, ends),
-            Command::Open(length) => {
+            Command::Open(length, reading) => {
+                self.reading = reading;
                 let start_ns = self.driver.now().as_nanos();
                 let end_ns = start_ns + length.as_nanos() as u64;
                 let undecryptable = self.undecryptable();
@@ -182,6 +197,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 window.undecryptable = self.undecryptable() - window.undecryptable;
                 // Nobody waits for it only when the program ends.
                 let _ = reply.send(window);
+                self.reading = Reading::AtTicks;
             }
             Command::Stop => return false,
         }

@@ -42,7 +42,10 @@ pub struct Step {
     pub forwarded_per_s: f64,
     /// CPU time of the server per forwarded packet, all its threads and processes.
     pub cpu_us_per_packet: f64,
-    /// The same of its busiest kind of thread.
+    /// What the kernel alone takes to receive and send a packet on the server's core, measured just
+    /// before with one hot socket, microseconds.
+    pub floor_us: f64,
+    /// The same as `cpu_us_per_packet`, of the busiest kind of thread.
     pub cpu_us_per_packet_busiest: f64,
     /// CPU time of the server, share of one core.
     pub cpu_share: f64,
@@ -79,7 +82,7 @@ pub struct Step {
 /// Packets of one way.
 #[derive(Debug, Serialize)]
 pub struct Way {
-    /// Sent in the window.
+    /// Sent while CPU and latency were measured.
     pub sent: u64,
     /// Came out.
     pub received: u64,
@@ -99,12 +102,16 @@ pub struct Parts<'a> {
     pub names: [&'a str; 3],
     /// Calls up, failed.
     pub calls: (usize, usize),
+    /// What the kernel alone takes.
+    pub floor_us: f64,
     /// Calls a second of the ramp.
     pub setups_per_s: f64,
     /// Set-up times.
     pub setups: &'a Histogram,
-    /// What the media thread counted.
+    /// What the media thread counted while CPU was measured.
     pub window: &'a Window,
+    /// What it counted while it read at once.
+    pub timed: &'a Window,
     /// Of the server in the window.
     pub usage: Usage,
     /// The server without a call and at the end.
@@ -116,16 +123,17 @@ pub struct Parts<'a> {
 impl Step {
     /// Works out the figures.
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { names, calls, setups, window, usage, server, own, .. } = parts;
+        let Parts { names, calls, setups, window, timed, usage, server, own, .. } = parts;
         let share = |ns: u64| ns as f64 / 1e9 / usage.seconds;
         let arrived = window.arrived.max(1) as f64;
         let ways = (0..2).filter(|way| window.sent[*way] > 0).map(|way| Way {
-            sent: window.sent[way],
-            received: window.received[way],
-            lost: window.sent[way].saturating_sub(window.received[way]),
-            reordered: window.reordered[way],
-            latency_p50_ms: window.latency[way].quantile_ms(0.5),
-            latency_p99_ms: window.latency[way].quantile_ms(0.99),
+            sent: window.sent[way] + timed.sent[way],
+            received: window.received[way] + timed.received[way],
+            lost: (window.sent[way] + timed.sent[way])
+                .saturating_sub(window.received[way] + timed.received[way]),
+            reordered: window.reordered[way] + timed.reordered[way],
+            latency_p50_ms: timed.latency[way].quantile_ms(0.5),
+            latency_p99_ms: timed.latency[way].quantile_ms(0.99),
         });
         let each = |now: f64, before: f64| (now - before) / calls.0.max(1) as f64;
         let busiest = usage.by_thread.values().max().copied().unwrap_or(0);
@@ -141,6 +149,7 @@ impl Step {
             window_s: usage.seconds,
             forwarded_per_s: window.arrived as f64 / usage.seconds,
             cpu_us_per_packet: usage.cpu_ns as f64 / 1e3 / arrived,
+            floor_us: parts.floor_us,
             cpu_us_per_packet_busiest: busiest as f64 / 1e3 / arrived,
             cpu_share: share(usage.cpu_ns),
             cpu_share_by_thread: usage
@@ -158,9 +167,9 @@ impl Step {
                 usage.switches.1 as f64 / usage.seconds,
             ),
             ways: ways.collect(),
-            undecryptable: window.undecryptable,
+            undecryptable: window.undecryptable + timed.undecryptable,
             generator_share: own.cpu_ns as f64 / 1e9 / own.seconds,
-            generator_late_ms: (window.lateness.quantile_ms(0.99), window.lateness.max_ms()),
+            generator_late_ms: (timed.lateness.quantile_ms(0.99), timed.lateness.max_ms()),
             others_share: share(usage.cores.0.saturating_sub(usage.cpu_ns + own.cpu_ns)),
             stolen_share: share(usage.cores.1),
             warnings: Vec::new(),
@@ -198,8 +207,8 @@ impl Step {
 
     /// Heading of the table.
     pub const HEADING: &'static str = "\
-| server | scenario | calls | pkt/s | CPU µs/pkt | CPU % | KiB/call | thr/call | set-ups/s | set-up p50/p99 ms | lost | p50/p99 ms | generator CPU %, late p99 ms | others CPU % |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
+| server | scenario | calls | pkt/s | CPU µs/pkt | floor µs | CPU % | KiB/call | thr/call | set-ups/s | set-up p50/p99 ms | lost | p50/p99 ms | generator CPU %, late p99 ms | others CPU % |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 
     /// Its row in the table.
     pub fn row(&self) -> String {
@@ -211,13 +220,14 @@ impl Step {
             .map(|way| format!("{:.2}/{:.2}", way.latency_p50_ms, way.latency_p99_ms))
             .collect();
         format!(
-            "| {} | {} {} | {} | {:.0} | {:.2} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0}/{:.0} | {:.3} % | {} | {:.0}, {:.1} | {:.0} |",
+            "| {} | {} {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0}/{:.0} | {:.3} % | {} | {:.0}, {:.1} | {:.0} |",
             self.server,
             self.scenario,
             self.profile,
             self.calls,
             self.forwarded_per_s,
             self.cpu_us_per_packet,
+            self.floor_us,
             self.cpu_share * 100.0,
             self.kib_per_call,
             self.threads_per_call,

@@ -18,10 +18,10 @@ use crate::calls::{Calls, MediaLink, Scenario};
 use crate::engine::{InProcess, PlainSockets, is_engine_thread, plain_sockets};
 use crate::histogram::Histogram;
 use crate::janus::{Handle, Janus};
-use crate::media::{Command, Event, Media, Window};
+use crate::media::{Command, Event, Media, Reading, Window};
 use crate::proc::Snapshot;
 use crate::report::{Parts, Step};
-use crate::{Arguments, DriverName, Profile, uas};
+use crate::{Arguments, DriverName, Profile, floor, uas};
 
 /// Descriptors that a run needs besides a socket a call.
 const SOCKETS_SPARE: usize = 64;
@@ -54,6 +54,7 @@ struct Run<'a> {
     broken: Arc<Mutex<Vec<(u32, String)>>>,
     up: usize,
     failed: usize,
+    floor_us: f64,
 }
 
 impl<'a> Run<'a> {
@@ -63,6 +64,7 @@ impl<'a> Run<'a> {
         let pid = run.measured_pid()?;
         let idle = Snapshot::take(pid)?;
         let mut steps = Vec::new();
+        run.floor_us = floor::measure(arguments.address, arguments.engine_core)?;
         let mut next = 0;
         for target in &arguments.calls {
             let step = run.step(&mut next, *target, pid, &idle).await?;
@@ -141,6 +143,7 @@ impl<'a> Run<'a> {
             broken,
             up: 0,
             failed: 0,
+            floor_us: 0.0,
         })
     }
 
@@ -156,14 +159,15 @@ impl<'a> Run<'a> {
         let mut setups = Histogram::default();
         let setups_per_s = self.ramp(next, target, &mut setups).await?;
         tokio::time::sleep(Duration::from_secs(self.arguments.settle)).await;
-        let mut quietest = self.measure(pid).await?;
+        let mut quietest = self.measure(pid, Reading::AtTicks).await?;
         for _ in 1..self.arguments.windows {
-            let next = self.measure(pid).await?;
+            let next = self.measure(pid, Reading::AtTicks).await?;
             if next.others_ns() < quietest.others_ns() {
                 quietest = next;
             }
         }
         let Measured { counted, before, after, own_before, own_after } = quietest;
+        let timed = self.measure(pid, Reading::AtOnce).await?.counted;
         let engine = matches!(&*self.server, Server::Engine(_));
         let broken: Vec<_> = std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner));
         for (call, why) in broken.iter().take(5) {
@@ -179,9 +183,11 @@ impl<'a> Run<'a> {
         Ok(Step::new(Parts {
             names: [&label, &scenario, &format!("{:?}", self.arguments.profile).to_lowercase()],
             calls: (self.up, self.failed),
+            floor_us: self.floor_us,
             setups_per_s,
             setups: &setups,
             window: &counted,
+            timed: &timed,
             usage: after.since(&before, |name| !engine || is_engine_thread(name)),
             server: (idle, &after),
             own: own_after.since(&own_before, |name| !engine || !is_engine_thread(name)),
@@ -189,12 +195,12 @@ impl<'a> Run<'a> {
     }
 
     /// One window, and the processes before and after it.
-    async fn measure(&self, pid: u32) -> Result<Measured, String> {
+    async fn measure(&self, pid: u32, reading: Reading) -> Result<Measured, String> {
         let media = &self.calls.media;
         let window = Duration::from_secs(self.arguments.window);
         let own_pid = std::process::id();
         let (before, own_before) = (Snapshot::take(pid)?, Snapshot::take(own_pid)?);
-        media.tell(Command::Open(window));
+        media.tell(Command::Open(window, reading));
         tokio::time::sleep(window).await;
         let (after, own_after) = (Snapshot::take(pid)?, Snapshot::take(own_pid)?);
         tokio::time::sleep(LINGER).await;
@@ -320,7 +326,7 @@ fn spawn_media(
     let sockets_max = most + plain.len() + SOCKETS_SPARE;
     let (commands, told) = mpsc::channel();
     let (started, has_started) = mpsc::channel::<Result<DriverWaker, String>>();
-    let (driver, coalesce_us, core) = (arguments.driver, arguments.coalesce_us, arguments.core);
+    let (driver, core) = (arguments.driver, arguments.core);
     let body = move || {
         // Other programs on the generator's core would be taken for latency of the server.
         let prepared = thread::pin_to_core(core).and_then(|()| thread::schedule_fifo(1));
@@ -328,7 +334,6 @@ fn spawn_media(
             eprintln!("the media thread has ordinary priority: {error}");
         }
         let clock = Clock::start();
-        let plain = (plain, coalesce_us);
         match driver {
             DriverName::Uring => {
                 let driver = Uring::new(UringConfig { sockets_max, hosted: false }, clock);
@@ -347,14 +352,14 @@ fn spawn_media(
 
 fn turn<D: Driver<Socket = UdpSocket>>(
     driver: std::io::Result<D>,
-    (plain, coalesce_us): (Vec<UdpSocket>, u32),
+    plain: Vec<UdpSocket>,
     commands: mpsc::Receiver<Command>,
     events: tokio_mpsc::UnboundedSender<Event>,
     started: &mpsc::Sender<Result<DriverWaker, String>>,
 ) {
     let made = driver.map_err(|error| error.to_string()).and_then(|driver| {
         let waker = driver.waker();
-        Media::new(driver, plain, coalesce_us, commands, events).map(|media| (media, waker))
+        Media::new(driver, plain, commands, events).map(|media| (media, waker))
     });
     match made {
         Ok((media, waker)) => {
