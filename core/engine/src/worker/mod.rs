@@ -14,6 +14,7 @@ mod notice;
 mod receive;
 mod report;
 mod timer;
+mod warm;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -230,6 +231,7 @@ impl<D: Driver> Worker<D> {
             self.batch.reverse();
         }
         self.busy |= !self.batch.is_empty();
+        self.warm();
         while let Some(received) = self.batch.pop() {
             self.receive(now, received);
         }
