@@ -11,7 +11,7 @@ export const newTransaction = () => `t${++transactions}`;
  * One HTTP request. Gives `{status, headers, body}`, the body parsed as JSON where it is JSON, or
  * `{closed: true}` when the server ended the connection without a response.
  */
-export function httpRequest(server, { method = 'POST', path = '/janus', body, headers = {}, timeoutMs = 40_000 }) {
+export function httpRequest(server, { method = 'POST', path = '/janus', body, headers = {}, localAddress, timeoutMs = 40_000 }) {
   const payload = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
   return new Promise((resolve, reject) => {
     const request = http.request(
@@ -20,6 +20,7 @@ export function httpRequest(server, { method = 'POST', path = '/janus', body, he
         port: server.httpPort,
         method,
         path,
+        localAddress,
         agent: false,
         headers: {
           ...(payload === undefined ? {} : { 'Content-Type': 'application/json' }),

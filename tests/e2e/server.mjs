@@ -118,7 +118,8 @@ function writeJcfg(dir, { httpPort, wsPort, options, kind }) {
 /**
  * Starts a server. Options: `kind`, `httpPort` and `wsPort` (else free ones), `sessionTimeoutS`, `reclaimTimeoutS`,
  * `apiSecret`, `tokenAuth`, `tokenAuthSecret`, `fullTrickle`, `rtpPortRange`, `sipTimerT1x64Ms`, `sipCertsDir` (with
- * agent.pem and cafile.pem: SIP over TLS on `sipsPort`).
+ * agent.pem and cafile.pem: SIP over TLS on `sipsPort`),
+ * `adjust` (a function that changes the parsed bifrons.toml, for keys that Janus does not have).
  */
 export async function startServer(options = {}) {
   const kind = options.kind ?? serverKind;
@@ -128,6 +129,7 @@ export async function startServer(options = {}) {
   writeJcfg(dir, { httpPort, wsPort, options, kind });
 
   let program;
+  let sipPort;
   let sipsPort;
   if (kind === 'janus') {
     program = new Program('janus', ['-F', dir, '-C', path.join(dir, 'janus.jcfg'), '-o'], { name: 'janus' });
@@ -135,11 +137,12 @@ export async function startServer(options = {}) {
     const config = path.join(dir, 'bifrons.toml');
     const converted = parse(execFileSync(binary('bifrons'), ['convert-config', dir], { encoding: 'utf8' }));
     // Janus' configuration has no SIP port; two servers of one suite must not want the same.
-    const sipPort = await freePort();
+    sipPort = await freePort();
     sipsPort = await freePort();
     for (const listen of converted.sip.listen) {
       listen.address = `127.0.0.1:${listen.transport === 'tls' ? sipsPort : sipPort}`;
     }
+    options.adjust?.(converted);
     writeFileSync(config, stringify(converted));
     program = new Program(binary('bifrons'), ['--config', config], { name: 'bifrons' });
   }
@@ -157,6 +160,7 @@ export async function startServer(options = {}) {
     program,
     httpPort,
     wsPort,
+    sipPort,
     sipsPort,
     http: `http://127.0.0.1:${httpPort}/janus`,
     ws: `ws://127.0.0.1:${wsPort}/`,
