@@ -1,6 +1,6 @@
 // The server under test: Bifrons, or Debian's Janus as the reference. Both run from the same .jcfg files.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,11 +43,7 @@ export const missing = (kind = serverKind) =>
     }
     const file = binary('bifrons');
     if (!file) return 'the bifrons binary is not built';
-    // A file that is not there is an error of the configuration in a gateway that runs.
-    const probe = spawnSync(file, ['--config', '/nonexistent'], { encoding: 'utf8', timeout: 10_000 });
-    return /comes with the next step/.test(probe.stderr) || probe.status === 0
-      ? 'this bifrons binary does not run a gateway yet'
-      : undefined;
+    return undefined;
   });
 
 /** Why these tests cannot run: the server or one of the programs named is missing. */

@@ -61,10 +61,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     let workers = workers(config);
     let mut findings = vec![
         io_uring(config),
-        receive_buffers(
-            read("/proc/sys/net/core/rmem_max").trim().parse().unwrap_or(0),
-            has_capability(&read("/proc/self/status"), 12),
-        ),
+        receive_buffers(read("/proc/sys/net/core/rmem_max").trim().parse().unwrap_or(0)),
         descriptors(soft_limit(&limits, "Max open files"), workers * config.media.legs_per_worker_max as u64),
         ports(
             config,
@@ -114,9 +111,8 @@ fn io_uring(config: &Config) -> Finding {
     }
 }
 
-fn receive_buffers(rmem_max: u64, net_admin: bool) -> Finding {
-    // The kernel doubles what is asked for and lets CAP_NET_ADMIN pass the limit.
-    if rmem_max >= RECEIVE_BUFFER_BYTES || net_admin {
+fn receive_buffers(rmem_max: u64) -> Finding {
+    if rmem_max >= RECEIVE_BUFFER_BYTES {
         return good("socket buffers", format!("{} KiB a shared socket", RECEIVE_BUFFER_BYTES >> 10));
     }
     Finding {
@@ -200,12 +196,12 @@ mod tests {
 
     #[test]
     fn each_shortfall_has_its_remedy() {
-        let finding = receive_buffers(212_992, false);
+        let finding = receive_buffers(212_992);
         assert_eq!(
             (finding.verdict, finding.remedy.as_str()),
             (Verdict::Short, "sysctl -w net.core.rmem_max=4194304")
         );
-        assert_eq!(receive_buffers(212_992, true).verdict, Verdict::Good);
+        assert_eq!(receive_buffers(8 << 20).verdict, Verdict::Good);
         let finding = descriptors(1_024, 4_096);
         assert!(finding.remedy.starts_with("ulimit -n 5120 "), "{finding}");
         assert_eq!(descriptors(1_048_576, 4_096).verdict, Verdict::Good);

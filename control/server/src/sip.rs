@@ -85,6 +85,7 @@ pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, Conf
             user_agent: sip.user_agent.clone(),
             accounts_max: sip.accounts_max,
             calls_max: sip.calls_max,
+            trunks: trunks.collect::<Result<_, _>>()?,
             ..ua::Config::default()
         },
         plain: PlainConfig {
@@ -93,7 +94,6 @@ pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, Conf
             ..PlainConfig::default()
         },
         register_ttl_s: sip.register_ttl_s,
-        trunks: trunks.collect::<Result<_, _>>()?,
     })
 }
 
@@ -285,7 +285,7 @@ mod tests {
         let mut config = Config::default();
         config.sip.trunks = vec!["192.0.2.0/24".into(), "2001:db8::1".into()];
         let prefixes: Vec<u8> =
-            plugin_config(&config, &origin()).unwrap().trunks.iter().map(|trunk| trunk.prefix).collect();
+            plugin_config(&config, &origin()).unwrap().ua.trunks.iter().map(|trunk| trunk.prefix).collect();
         assert_eq!(prefixes, [24, 128]);
         config.sip.trunks = vec!["192.0.2.0/33".into()];
         let error = plugin_config(&config, &origin()).unwrap_err().to_string();

@@ -360,7 +360,8 @@ async fn pass_on(reader: Receiver, label: &'static str) {
             Ok(count) => {
                 for &byte in &chunk[..count] {
                     if byte == b'\n' {
-                        tracing::info!(target: "bifrons_sip", "{label}: {}", String::from_utf8_lossy(&line));
+                        let text = String::from_utf8_lossy(&line);
+                        tracing::info!(target: "bifrons_sip", "{label}: {}", text.trim_start_matches("bifrons-sip: "));
                         line.clear();
                     } else if line.len() < LOG_LINE_MAX {
                         line.push(byte);
@@ -373,7 +374,8 @@ async fn pass_on(reader: Receiver, label: &'static str) {
     }
     // What it said last has often no line end.
     if !line.is_empty() {
-        tracing::info!(target: "bifrons_sip", "{label}: {}", String::from_utf8_lossy(&line));
+        let text = String::from_utf8_lossy(&line);
+        tracing::info!(target: "bifrons_sip", "{label}: {}", text.trim_start_matches("bifrons-sip: "));
     }
 }
 

@@ -625,6 +625,29 @@ fn strangers_are_refused_before_anyone_hears_of_them() {
 }
 
 #[test]
+fn a_trunk_may_ask_whether_we_are_there_and_call_any_user() {
+    let mut net = Net::new();
+    let trunk = bifrons_sip_ua::ua::Source { address: [127, 0, 0, 0].into(), prefix: 8 };
+    let ua = net.ua(move |config| config.trunks = vec![trunk]);
+    let peer = net.peer();
+    let text = |method: &str| {
+        format!(
+            "{method} sip:alice@127.0.0.1 SIP/2.0\nFrom: <sip:p@127.0.0.2>;tag=p\nTo: <sip:alice@127.0.0.1>\n\
+             Call-ID: {method}\nCSeq: 1 {method}\nContact: <sip:p@127.0.0.2>\n"
+        )
+    };
+    net.send(peer, 1, &text("OPTIONS"));
+    assert_eq!(net.take_response(peer).0.status(), Some(200), "without any account");
+    net.send(peer, 2, &text("INVITE"));
+    assert_eq!(net.take_response(peer).0.status(), Some(404));
+    let now = net.now;
+    let alice = bifrons_sip_ua::ua::AccountConfig { sources: vec![], ..guest("alice", ua) };
+    net.agent(ua).register(now, alice).expect("an account");
+    net.send(peer, 3, &text("INVITE").replace("Call-ID: INVITE", "Call-ID: again"));
+    assert!(matches!(net.event(ua), Some(UaEvent::Incoming { .. })));
+}
+
+#[test]
 fn what_an_application_gives_cannot_change_the_message() {
     let (mut net, alice, _) = pair();
     let now = net.now;

@@ -124,7 +124,7 @@ impl Sip {
             UaEvent::Answered { request, method, call_id, code, reason, details, .. } => {
                 self.answered(cx, request, &method, &call_id, code, &reason, &details);
             }
-            UaEvent::Listening { ident, address } => tracing::info!(%ident, %address, "SIP is listened on"),
+            UaEvent::Listening { ident, address } => tracing::debug!(%ident, %address, "SIP is listened on"),
             UaEvent::Trouble { detail } => tracing::warn!("SIP: {detail}"),
             UaEvent::Passed(message) => tracing::debug!(?message, "from bifrons-sip"),
         }
@@ -468,6 +468,15 @@ impl Sip {
             return self.unusable_answer(cx, key, &error);
         }
         self.connect(cx, key);
+    }
+
+    /// The answer to an offer that the peer need not hear of, as if it had come from there.
+    pub(super) fn tell_repeated(&mut self, cx: &mut PluginCx<'_>, key: HandleKey) {
+        let Some(call) = self.handles.get_mut(&key).and_then(|handle| handle.call.as_mut()) else { return };
+        if let Some(answer) = call.repeated.take() {
+            let event = Event::new("accepted").with("username", call.peer.clone());
+            self.tell(cx, key, None, event, &Details::default(), Some(Jsep::new(JsepType::Answer, answer)));
+        }
     }
 
     /// Not in the original API: a re-INVITE that the peer refused is told, and a hold rolled back.

@@ -112,6 +112,8 @@ pub struct Call {
     pub answered: bool,
     /// What a re-INVITE under way is for.
     pub reinvite: Option<Reinvite>,
+    /// The answer to an offer that changed nothing; it follows the reply.
+    pub repeated: Option<String>,
     /// The other end's address, for `dtmf` and `handle_info`.
     pub peer: String,
     /// Why we end the call ourselves, for `hangup`: cause and text.
@@ -133,6 +135,7 @@ impl Call {
             offerless: false,
             answered: false,
             reinvite: None,
+            repeated: None,
             peer,
             own_cause: None,
         }

@@ -60,19 +60,8 @@ impl Sip {
                 if call.plain.is_unchanged() {
                     // An ICE restart is between the browser and us: the peer need not hear of it.
                     let answer = call.plain.repeat_answer(cx, policy).map_err(of_plain)?;
-                    let (call_id, transaction) = (call.call_id.clone(), call.transaction.clone());
-                    let peer = call.peer.clone();
-                    let reply = json!({"event": "accepted", "username": peer});
-                    let jsep = Jsep::new(JsepType::Answer, answer);
-                    self.push(
-                        cx,
-                        key,
-                        transaction.as_deref(),
-                        Some(&call_id),
-                        json!({"event": "updating"}),
-                        None,
-                    );
-                    return Ok((reply, Some(jsep)));
+                    call.repeated = Some(answer);
+                    return Ok((json!({"event": "updating"}), None));
                 }
                 self.ua.reinvite(now_ms(cx), id, Some(sdp.into_bytes()), &[]).map_err(of_ua)?;
                 call.status = Status::Reinviting;

@@ -28,7 +28,7 @@ use std::time::Duration;
 use bifrons_api::plugin::{HandleKey, Jsep, MessageResult, Plugin, PluginCx, PluginInfo, TimerKey};
 use bifrons_engine::media::{MediaKind, Notice, StreamRef};
 use bifrons_sip_protocol::{FromSip, ToSip};
-use bifrons_sip_ua::ua::{AccountId, CallId, Config as UaConfig, RequestId, Source, UaError, UserAgent};
+use bifrons_sip_ua::ua::{AccountId, CallId, Config as UaConfig, RequestId, UaError, UserAgent};
 use serde_json::{Map, Value, json};
 
 use crate::params::{self, Kind, PluginError, required};
@@ -72,8 +72,6 @@ pub struct SipConfig {
     pub plain: PlainConfig,
     /// Registration time asked for where the client names none, seconds.
     pub register_ttl_s: u32,
-    /// Peers that may call an account's user without knowing its Contact.
-    pub trunks: Vec<Source>,
 }
 
 /// The plugin.
@@ -81,7 +79,6 @@ pub struct Sip {
     ua: UserAgent,
     plain: PlainConfig,
     register_ttl_s: u32,
-    trunks: Vec<Source>,
     handles: HashMap<HandleKey, Handle>,
     accounts: HashMap<AccountId, HandleKey>,
     calls: HashMap<CallId, HandleKey>,
@@ -106,7 +103,6 @@ impl Sip {
             ua: UserAgent::new(config.ua)?,
             plain,
             register_ttl_s: config.register_ttl_s,
-            trunks: config.trunks,
             handles: HashMap::new(),
             accounts: HashMap::new(),
             calls: HashMap::new(),
@@ -308,6 +304,7 @@ impl Plugin for Sip {
                 cx.push_event(handle, Some(transaction), data, None);
             }
         }
+        self.tell_repeated(cx, handle);
         self.settle(cx);
         MessageResult::Ack(None)
     }

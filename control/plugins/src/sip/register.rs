@@ -114,7 +114,6 @@ impl Sip {
             (.., Some(true)) => Some(Transport::Tls),
             _ => None,
         };
-        config.sources = self.trunks.clone();
         // A lost registration ends the account, as clients of this API expect.
         config.retry = false;
 

@@ -30,6 +30,9 @@ pub struct Config {
     pub registrations_per_s: u32,
     /// How long an INVITE may ring before it is given up, either way, in milliseconds.
     pub ring_ms_max: u64,
+    /// Addresses that may send requests outside a dialog for the user of any account, and are told by OPTIONS that
+    /// we are there.
+    pub trunks: Vec<Source>,
     /// Seed of all tokens and tags; `None` takes it from the system. For simulations.
     pub seed: Option<[u8; 32]>,
 }
@@ -48,6 +51,7 @@ impl Default for Config {
             queue_max: 20_000,
             registrations_per_s: 500,
             ring_ms_max: 300_000,
+            trunks: Vec::new(),
             seed: None,
         }
     }

@@ -292,6 +292,8 @@ impl UserAgent {
         }
         let account = match self.account_for(origin, request) {
             Ok(account) => account,
+            // A trunk that asks whether we are there; no account has to be.
+            Err(404) if request.cseq.method == Method::Options => return self.options_received(id),
             Err(status) => {
                 self.respond_status(id, status, &[]);
                 return;
@@ -310,23 +312,22 @@ impl UserAgent {
         }
         match request.cseq.method {
             Method::Invite => self.invite_received(now_ms, account, received),
-            Method::Options => {
-                self.respond_status(
-                    id,
-                    200,
-                    &[
-                        ("Allow", super::ALLOW),
-                        ("Accept", "application/sdp"),
-                        ("Supported", "replaces, timer, 100rel"),
-                    ],
-                );
-            }
+            Method::Options => self.options_received(id),
             Method::Message => self.message_received(account, None, received),
             Method::Notify => self.notify_received(account, None, received),
             Method::Refer => self.refer_received(now_ms, account, None, received),
             Method::Subscribe => self.respond_status(id, 489, &[("Allow-Events", "refer")]),
             _ => self.respond_status(id, 405, &[("Allow", super::ALLOW)]),
         }
+    }
+
+    fn options_received(&mut self, id: ServerId) {
+        let what_we_do = [
+            ("Allow", super::ALLOW),
+            ("Accept", "application/sdp"),
+            ("Supported", "replaces, timer, 100rel"),
+        ];
+        self.respond_status(id, 200, &what_we_do);
     }
 
     /// Whom a request outside a dialog is for, or how it is refused.
@@ -340,11 +341,15 @@ impl UserAgent {
         }
         let user = request.request_uri().and_then(|uri| uri.user());
         let source = origin.source.ip();
-        let (mut trunk, mut known_source) = (None, false);
-        for id in self.sourced.iter().copied() {
+        let is_trunk = self.config.trunks.iter().any(|trunk| trunk.contains(source));
+        // Only what comes from a trunk is worth a look at all accounts; a stranger costs nothing.
+        let all = self.accounts.iter().map(|(id, _)| id).take_while(|_| is_trunk);
+        let (mut trunk, mut known_source) = (None, is_trunk);
+        for id in self.sourced.iter().copied().chain(all) {
             let Some(account) = self.accounts.get(id) else { continue };
             let config = &account.config;
-            if account.remove || !fits(&config.ident) || !config.sources.iter().any(|s| s.contains(source)) {
+            let heard = is_trunk || config.sources.iter().any(|s| s.contains(source));
+            if account.remove || !fits(&config.ident) || !heard {
                 continue;
             }
             known_source = true;
