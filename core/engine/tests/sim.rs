@@ -477,3 +477,75 @@ fn garbage_on_every_port_is_counted_and_harms_nobody() {
     world.run(100);
     assert!(world.clients[0].rtp.len() > heard, "{:?}", world.drops());
 }
+
+/// A link of a seed: loss up to 20 %, repetitions or another order, up to 300 ms of jitter.
+fn bad_link(seed: u64) -> Link {
+    Link {
+        loss_permille: [0, 50, 200][seed as usize % 3],
+        duplicate_permille: [0, 100][seed as usize % 2],
+        reorder_permille: [100, 0][seed as usize % 2],
+        delay: Duration::from_millis(20),
+        jitter: Duration::from_millis([0, 30, 300][seed as usize / 4]),
+    }
+}
+
+/// What came out of packets that carry their number: each accepted one once, as far apart as they came.
+fn assert_legal(seed: u64, what: &str, got: &[Vec<u8>], accepted: u64, clock_step: i32) {
+    assert_eq!(got.len() as u64, accepted, "seed {seed}, {what}");
+    assert!(got.len() > 100, "seed {seed}, {what}: {}", got.len());
+    let got: Vec<(u16, u16, u32)> = got
+        .iter()
+        .map(|bytes| {
+            let packet = Packet::parse(&bytes[..]).unwrap();
+            let n = u16::from_be_bytes(packet.payload().try_into().unwrap());
+            (n, packet.header().sequence, packet.header().timestamp)
+        })
+        .collect();
+    let distinct: BTreeSet<u16> = got.iter().map(|(n, ..)| *n).collect();
+    assert_eq!(distinct.len(), got.len(), "seed {seed}, {what}");
+    let (n0, sequence0, timestamp0) = got[0];
+    for (n, sequence, timestamp) in got {
+        let step = n.wrapping_sub(n0);
+        let ticks = (i32::from(step as i16) * clock_step) as u32;
+        assert_eq!(sequence.wrapping_sub(sequence0), step, "seed {seed}, {what}");
+        assert_eq!(timestamp.wrapping_sub(timestamp0), ticks, "seed {seed}, {what}");
+    }
+}
+
+fn numbered(pt: u8, n: u16, clock_step: u32, mid: Option<&str>) -> Vec<u8> {
+    let timestamp = (u32::MAX - 9_000).wrapping_add(clock_step * u32::from(n));
+    rtp(pt, 65_400_u16.wrapping_add(n), timestamp, 5, mid, &n.to_be_bytes())
+}
+
+#[test]
+fn a_phone_call_over_bad_networks_carries_each_packet_once_both_ways() {
+    for seed in 0..12 {
+        let mut world = World::new(seed, Link::default(), 1);
+        let (web, phone, local) = sip_call(&mut world, Latching::SameIp, None);
+        // Only the ways into the engine are bad, so that all that it sends is seen.
+        let engine: std::net::IpAddr = common::world::ENGINE.parse().unwrap();
+        for source in ["10.0.0.2:1", "10.0.0.4:1"] {
+            world.network.set_link(at(source).ip(), engine, bad_link(seed));
+        }
+        for n in 0..300 {
+            world.clients[0].send_rtp(&numbered(0, n, 160, Some("0")));
+            world.network.send(at("10.0.0.4:4000"), local.rtp, &numbered(0, n, 160, None));
+            world.run(20);
+        }
+        world.run(1_000);
+        let stats = |leg| world.sim.engine.leg_stats(leg).unwrap().streams[0];
+        let (heard, spoken) = (stats(web), stats(phone));
+        let to_phone: Vec<Vec<u8>> = world
+            .plain
+            .iter()
+            .filter(|(to, ..)| *to == at("10.0.0.4:4000"))
+            .map(|(_, _, bytes)| bytes.clone())
+            .collect();
+        // What the phone's leg refuses as repeated was counted as received there, not on the browser's.
+        let refused = world.dropped(Drop::Duplicate) + world.dropped(Drop::RewriteRefused);
+        let out = (to_phone.len() + world.clients[0].rtp.len()) as u64;
+        assert_eq!(out, heard.in_packets + spoken.in_packets - refused, "seed {seed}: {:?}", world.drops());
+        assert_legal(seed, "to the phone", &to_phone, spoken.out_packets, 160);
+        assert_legal(seed, "to the browser", &world.clients[0].rtp, heard.out_packets, 160);
+    }
+}
