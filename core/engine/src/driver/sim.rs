@@ -5,8 +5,8 @@
 //! [`Network::advance`].
 
 use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,6 +20,9 @@ use super::{
 
 /// Datagrams that a host may have waiting; more are lost, as in a full socket buffer.
 const INBOX_MAX: usize = 4_096;
+/// Datagrams whose memory is kept to be used again. As many on the way at one time cost no allocation,
+/// so that a worker's allocations are its own and not those of the network below it.
+const SPARE_MAX: usize = 1_024;
 
 /// What a way through the network does to datagrams. Chances are in parts of 1,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,19 +64,43 @@ struct State {
     random: u64,
     link: Link,
     links: HashMap<(IpAddr, IpAddr), Link>,
-    /// By time of arrival, then by number, so that equal times keep their order.
-    on_the_way: BTreeMap<(Time, u64), Datagram>,
+    on_the_way: BinaryHeap<Reverse<Datagram>>,
     number: u64,
     bound: HashMap<SocketAddr, usize>,
     hosts: Vec<VecDeque<Datagram>>,
     undelivered: u64,
+    /// Memory of datagrams that have arrived.
+    spare: Vec<Vec<u8>>,
 }
 
 struct Datagram {
+    at: Time,
+    number: u64,
     from: SocketAddr,
     to: SocketAddr,
     bytes: Vec<u8>,
 }
+
+/// By time of arrival, then by number, so that equal times keep their order.
+impl Ord for Datagram {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+impl PartialOrd for Datagram {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Datagram {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Datagram {}
 
 impl Network {
     /// A network at time `start`, all of whose ways are `link`.
@@ -83,11 +110,12 @@ impl Network {
             random: seed ^ 0x9e37_79b9_7f4a_7c15,
             link,
             links: HashMap::new(),
-            on_the_way: BTreeMap::new(),
+            on_the_way: BinaryHeap::with_capacity(SPARE_MAX),
             number: 0,
             bound: HashMap::new(),
             hosts: Vec::new(),
             undelivered: 0,
+            spare: (0..SPARE_MAX).map(|_| Vec::with_capacity(BUFFER_BYTES)).collect(),
         })))
     }
 
@@ -135,27 +163,31 @@ impl Network {
 
     /// The next datagram that has arrived at a host: from, to, bytes.
     pub fn take(&self, host: usize) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
-        let datagram = self.0.borrow_mut().hosts.get_mut(host)?.pop_front()?;
-        Some((datagram.from, datagram.to, datagram.bytes))
+        let mut state = self.0.borrow_mut();
+        let datagram = state.hosts.get_mut(host)?.pop_front()?;
+        let taken = (datagram.from, datagram.to, datagram.bytes.clone());
+        state.keep(datagram.bytes);
+        Some(taken)
     }
 
     /// When the next datagram arrives.
     pub fn next_arrival(&self) -> Option<Time> {
-        self.0.borrow().on_the_way.keys().next().map(|(at, _)| *at)
+        self.0.borrow().on_the_way.peek().map(|Reverse(datagram)| datagram.at)
     }
 
     /// Moves time forward and delivers what has arrived by then.
     pub fn advance(&self, to: Time) {
         let mut state = self.0.borrow_mut();
         state.now = state.now.max(to);
-        let first_later = (state.now + Duration::from_nanos(1), 0);
-        let later = state.on_the_way.split_off(&first_later);
-        let arrived = std::mem::replace(&mut state.on_the_way, later);
-        for datagram in arrived.into_values() {
+        while state.on_the_way.peek().is_some_and(|Reverse(datagram)| datagram.at <= state.now) {
+            let Some(Reverse(datagram)) = state.on_the_way.pop() else { return };
             let host = state.bound.get(&datagram.to).copied();
             match host.and_then(|host| state.hosts.get_mut(host)) {
                 Some(inbox) if inbox.len() < INBOX_MAX => inbox.push_back(datagram),
-                _ => state.undelivered += 1,
+                _ => {
+                    state.undelivered += 1;
+                    state.keep(datagram.bytes);
+                }
             }
         }
     }
@@ -180,8 +212,18 @@ impl State {
                 delay += link.jitter.max(Duration::from_millis(30));
             }
             self.number += 1;
-            let key = (self.now + delay, self.number);
-            self.on_the_way.insert(key, Datagram { from, to, bytes: bytes.to_vec() });
+            let mut memory = self.spare.pop().unwrap_or_default();
+            memory.extend_from_slice(bytes);
+            let datagram = Datagram { at: self.now + delay, number: self.number, from, to, bytes: memory };
+            self.on_the_way.push(Reverse(datagram));
+        }
+    }
+
+    /// Keeps the memory of a datagram for another one.
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.len() < SPARE_MAX {
+            bytes.clear();
+            self.spare.push(bytes);
         }
     }
 
@@ -233,6 +275,22 @@ impl SimDriver {
     /// Buffers that are out: none may be after a turn.
     pub fn lent(&self) -> usize {
         self.lent.iter().filter(|lent| **lent).count()
+    }
+
+    /// Copies a datagram into a buffer, of which there is one.
+    fn take_in(&mut self, datagram: &Datagram) -> Option<Received> {
+        let slot = *self.by_address.get(&datagram.to)?;
+        let (_, tag, generation) = self.sockets[slot]?;
+        let len = datagram.bytes.len();
+        if len > DATAGRAM_BYTES_MAX {
+            self.counters.truncated += 1;
+            return None;
+        }
+        let buffer = self.lend()?;
+        self.memory[buffer.0 as usize][HEADROOM..HEADROOM + len].copy_from_slice(&datagram.bytes);
+        self.counters.received += 1;
+        let socket = SocketKey(u64::from(generation) << 32 | slot as u64);
+        Some(Received { buffer, start: HEADROOM, len, socket, tag, source: datagram.from })
     }
 
     fn lend(&mut self) -> Option<Buffer> {
@@ -296,18 +354,10 @@ impl Driver for SimDriver {
                 self.counters.no_buffers += 1;
                 break;
             }
-            let Some((source, to, bytes)) = self.network.take(self.host) else { break };
-            let Some(&slot) = self.by_address.get(&to) else { continue };
-            let Some((_, tag, generation)) = self.sockets[slot] else { continue };
-            if bytes.len() > DATAGRAM_BYTES_MAX {
-                self.counters.truncated += 1;
-                continue;
-            }
-            let Some(buffer) = self.lend() else { break };
-            self.memory[buffer.0 as usize][HEADROOM..HEADROOM + bytes.len()].copy_from_slice(&bytes);
-            self.counters.received += 1;
-            let socket = SocketKey(u64::from(generation) << 32 | slot as u64);
-            batch.push(Received { buffer, start: HEADROOM, len: bytes.len(), socket, tag, source });
+            let datagram = self.network.0.borrow_mut().hosts[self.host].pop_front();
+            let Some(datagram) = datagram else { break };
+            batch.extend(self.take_in(&datagram));
+            self.network.0.borrow_mut().keep(datagram.bytes);
         }
         batch.len() - before
     }
