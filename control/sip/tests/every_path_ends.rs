@@ -171,8 +171,8 @@ impl World {
             (10 | 11, Some(call)) => drop(agent.answer_reinvite(now, call, sdp(), &[])),
             (12, Some(call)) => drop(agent.reject_reinvite(now, call, 488, &[])),
             (13 | 14, Some(call)) => drop(agent.answer(now, call, sdp())),
-            (15, Some(call)) => drop(agent.info(now, call, "a/b", sdp(), &[])),
-            (16, Some(call)) => drop(agent.refer(now, call, "sip:c@127.0.0.3", Some(call), &[])),
+            (15, Some(call)) => drop(agent.info(call, "a/b", sdp(), &[])),
+            (16, Some(call)) => drop(agent.refer(call, "sip:c@127.0.0.3", Some(call), &[])),
             (17, _) => {
                 if let Some(refer) = self.refers[node].last().copied() {
                     let _ = agent.refer_progress(now, refer, 100 + u16::from(x) * 2, "");

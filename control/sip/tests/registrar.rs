@@ -82,7 +82,7 @@ fn one_user_calls_another_and_everything_passes() {
     net.agent(1).answer_reinvite(now, a, ANSWER.to_vec(), &[]).expect("answered");
     assert!(matches!(net.event(2), Some(UaEvent::ReinviteAccepted { sdp: Some(_), .. })));
     assert!(matches!(net.event(1), Some(UaEvent::Acknowledged { .. })));
-    net.agent(1).info(now, a, "application/dtmf-relay", b"Signal=1".to_vec(), &[]).expect("sent");
+    net.agent(1).info(a, "application/dtmf-relay", b"Signal=1".to_vec(), &[]).expect("sent");
     assert!(matches!(net.event(2), Some(UaEvent::Info { .. })));
     assert!(matches!(net.event(1), Some(UaEvent::Answered { code: 200, .. })));
     net.agent(1).hangup(now, a, &[]).expect("hung up");
@@ -148,7 +148,6 @@ fn the_echo_phone_answers_and_calls_back() {
     net.event(1);
 
     let message = net.agent(1).message_to(
-        now,
         alice,
         "sip:echo@127.0.0.1",
         "text/plain",

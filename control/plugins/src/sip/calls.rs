@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::handle::{Call, Status};
 use super::register::{address, new_secret};
 use super::{
-    INVALID_ELEMENT, MISSING_ELEMENT, MISSING_SDP, Reply, Sip, UNAVAILABLE, WRONG_STATE, headers, now_ms,
+    INVALID_ELEMENT, MISSING_SDP, Reply, Sip, UNAVAILABLE, WRONG_STATE, call_in, check, headers, now_ms,
     of_plain, of_ua,
 };
 use crate::params::{self, Kind, Param, PluginError, optional, required};
@@ -63,7 +63,7 @@ impl Sip {
             let text = format!("Wrong state (already in a call? status={})", call.status.word());
             return Err(PluginError::new(WRONG_STATE, text));
         }
-        params::check(body, &CALL, MISSING_ELEMENT, INVALID_ELEMENT)?;
+        check(body, &CALL)?;
         if body.contains_key("refer_id") {
             let text = "Answering a transfer is not available in this version (refer_id)";
             return Err(PluginError::new(UNAVAILABLE, text));
@@ -160,7 +160,7 @@ impl Sip {
             let what = if early { "not invited?" } else { "not invited or progress?" };
             return Err(PluginError::new(WRONG_STATE, format!("Wrong state ({what} status={word})")));
         };
-        params::check(body, &ANSWER, MISSING_ELEMENT, INVALID_ELEMENT)?;
+        check(body, &ANSWER)?;
         let (policy, suite) = sdes::requested(body, INVALID_ELEMENT)?;
         let jsep = usable(jsep)?;
         let wanted = if call.offerless { JsepType::Offer } else { JsepType::Answer };
@@ -223,7 +223,7 @@ impl Sip {
         key: HandleKey,
         body: &Map<String, Value>,
     ) -> Reply {
-        params::check(body, &DECLINE, MISSING_ELEMENT, INVALID_ELEMENT)?;
+        check(body, &DECLINE)?;
         if body.contains_key("refer_id") {
             return Err(PluginError::new(WRONG_STATE, "Wrong state (no transfer?)"));
         }
@@ -259,21 +259,16 @@ impl Sip {
         key: HandleKey,
         body: &Map<String, Value>,
     ) -> Reply {
-        params::check(body, &[optional("headers", Kind::Object)], MISSING_ELEMENT, INVALID_ELEMENT)?;
-        let call = self.handles.get_mut(&key).and_then(|handle| handle.call.as_mut());
-        let Some(call) = call.filter(|call| call.status != Status::Closing) else {
-            return Err(PluginError::new(WRONG_STATE, "Wrong state (not in a call?)"));
-        };
+        check(body, &[optional("headers", Kind::Object)])?;
+        let call = call_in(&mut self.handles, key, |status| status != Status::Closing)?;
         self.ua.hangup(now_ms(cx), call.id, &headers::custom(body)).map_err(of_ua)?;
         call.status = Status::Closing;
         Ok((json!({"event": "hangingup"}), None))
     }
 
     pub(super) fn send_ringing(&mut self, cx: &mut PluginCx<'_>, key: HandleKey) -> Reply {
-        let call = self.handles.get(&key).and_then(|handle| handle.call.as_ref());
-        let Some(call) = call.filter(|call| matches!(call.status, Status::Invited | Status::Progress)) else {
-            return Err(PluginError::new(WRONG_STATE, "Wrong state (not in a call?)"));
-        };
+        let unanswered = |status| matches!(status, Status::Invited | Status::Progress);
+        let call = call_in(&mut self.handles, key, unanswered)?;
         self.ua.ring(now_ms(cx), call.id, &[]).map_err(of_ua)?;
         Ok((Value::Null, None))
     }

@@ -2,7 +2,7 @@
 
 use bifrons_api::plugin::{HandleKey, Jsep, JsepType, PluginCx};
 use bifrons_engine::media::MediaKind;
-use bifrons_sip_ua::ua::{CallId, RequestOptions};
+use bifrons_sip_ua::ua::RequestOptions;
 use bifrons_wire::sdp::Direction;
 use serde_json::{Map, Value, json};
 
@@ -10,9 +10,23 @@ use super::calls::usable;
 use super::handle::{Call, Reinvite, Status};
 use super::register::address;
 use super::{
-    INVALID_ELEMENT, MISSING_ELEMENT, MISSING_SDP, Reply, Sip, WRONG_STATE, headers, now_ms, of_plain, of_ua,
+    INVALID_ELEMENT, MISSING_SDP, Reply, Sip, call_in, check, headers, not_in_a_call, now_ms, of_plain, of_ua,
 };
-use crate::params::{self, Kind, PluginError, optional, required};
+use crate::params::{self, Kind, Param, PluginError, optional, required};
+
+const HOLD: [Param; 2] = [optional("direction", Kind::Text), HEADERS];
+const INFO: [Param; 3] = [required("type", Kind::Text), required("content", Kind::Text), HEADERS];
+const DTMF_INFO: [Param; 3] = [required("digit", Kind::Text), optional("duration", Kind::Integer), HEADERS];
+const MESSAGE: [Param; 5] = [
+    required("content", Kind::Text),
+    optional("content_type", Kind::Text),
+    optional("uri", Kind::Text),
+    optional("call_id", Kind::Text),
+    HEADERS,
+];
+const TRANSFER: [Param; 3] = [required("uri", Kind::Text), optional("replace", Kind::Text), HEADERS];
+const KEYFRAME: [Param; 2] = [optional("user", Kind::Boolean), optional("peer", Kind::Boolean)];
+const HEADERS: Param = optional("headers", Kind::Object);
 
 /// DTMF by INFO: milliseconds where the client names none, and the most it may name.
 const DTMF_MS: i64 = 160;
@@ -20,59 +34,49 @@ const DTMF_MS_MAX: i64 = 5_000;
 /// INFO and MESSAGE whose final answer a client waits for.
 const REQUESTS_MAX: usize = 10_000;
 
-fn not_in_a_call() -> PluginError {
-    PluginError::new(WRONG_STATE, "Wrong state (not in a call?)")
-}
-
 impl Sip {
     fn established(&mut self, key: HandleKey) -> Result<&mut Call, PluginError> {
-        let call = self.handles.get_mut(&key).and_then(|handle| handle.call.as_mut());
-        call.filter(|call| call.status.is_incall()).ok_or_else(not_in_a_call)
+        call_in(&mut self.handles, key, Status::is_incall)
     }
 
     pub(super) fn update(&mut self, cx: &mut PluginCx<'_>, key: HandleKey, jsep: Option<&Jsep>) -> Reply {
-        let call = self.handles.get_mut(&key).and_then(|handle| handle.call.as_mut());
-        let call = call
-            .filter(|call| matches!(call.status, Status::Incall | Status::Reinvited))
-            .ok_or_else(not_in_a_call)?;
+        let settled = |status| matches!(status, Status::Incall | Status::Reinvited);
+        let call = call_in(&mut self.handles, key, settled)?;
         let jsep = usable(jsep)?;
         if !jsep.update {
             return Err(PluginError::new(MISSING_SDP, "Missing SDP update"));
         }
-        let (id, policy, suite) = (call.id, call.policy, call.suite.clone());
-        match (jsep.kind, call.status) {
-            (JsepType::Answer, Status::Reinvited) => {
-                let sdp = call.plain.local_answer(cx, &jsep.sdp, policy).map_err(of_plain)?;
-                self.ua.answer_reinvite(now_ms(cx), id, sdp.into_bytes(), &[]).map_err(of_ua)?;
-                call.status = Status::Incall;
-                self.connect(cx, key);
-                Ok((json!({"event": "updated"}), None))
-            }
-            (JsepType::Offer, Status::Reinvited) => {
-                let sdp = call.plain.local_offer(cx, &jsep.sdp, policy, &suite).map_err(of_plain)?;
-                self.ua.answer_reinvite(now_ms(cx), id, sdp.into_bytes(), &[]).map_err(of_ua)?;
-                call.status = Status::Incall;
-                Ok((json!({"event": "updating"}), None))
-            }
-            (JsepType::Offer, _) => {
-                let sdp = call.plain.local_offer(cx, &jsep.sdp, policy, &suite).map_err(of_plain)?;
-                let legs: Vec<_> = call.plain.legs().map(|(_, leg)| leg).collect();
-                if call.plain.is_unchanged() {
-                    // An ICE restart is between the browser and us: the peer need not hear of it.
-                    let answer = call.plain.repeat_answer(cx, policy).map_err(of_plain)?;
-                    call.repeated = Some(answer);
-                    return Ok((json!({"event": "updating"}), None));
-                }
-                self.ua.reinvite(now_ms(cx), id, Some(sdp.into_bytes()), &[]).map_err(of_ua)?;
-                call.status = Status::Reinviting;
-                call.reinvite = Some(Reinvite::Update);
-                legs.into_iter().for_each(|leg| cx.own_leg(leg, key));
-                Ok((json!({"event": "updating"}), None))
-            }
-            (JsepType::Answer, _) => {
-                Err(PluginError::new(MISSING_SDP, "Missing SDP update (an offer is wanted)"))
-            }
+        let (id, policy) = (call.id, call.policy);
+        let reinvited = call.status == Status::Reinvited;
+        let answers = jsep.kind == JsepType::Answer;
+        if answers && !reinvited {
+            return Err(PluginError::new(MISSING_SDP, "Missing SDP update (an offer is wanted)"));
         }
+        let sdp = match jsep.kind {
+            JsepType::Answer => call.plain.local_answer(cx, &jsep.sdp, policy),
+            JsepType::Offer => call.plain.local_offer(cx, &jsep.sdp, policy, &call.suite),
+        };
+        let sdp = sdp.map_err(of_plain)?.into_bytes();
+        let updating = json!({"event": "updating"});
+        if reinvited {
+            self.ua.answer_reinvite(now_ms(cx), id, sdp, &[]).map_err(of_ua)?;
+            call.status = Status::Incall;
+            if !answers {
+                return Ok((updating, None));
+            }
+            self.connect(cx, key);
+            return Ok((json!({"event": "updated"}), None));
+        }
+        if call.plain.is_unchanged() {
+            // An ICE restart is between the browser and us: the peer need not hear of it.
+            call.repeated = Some(call.plain.repeat_answer(cx, policy).map_err(of_plain)?);
+            return Ok((updating, None));
+        }
+        self.ua.reinvite(now_ms(cx), id, Some(sdp), &[]).map_err(of_ua)?;
+        call.status = Status::Reinviting;
+        call.reinvite = Some(Reinvite::Update);
+        call.plain.legs().for_each(|(_, leg)| cx.own_leg(leg, key));
+        Ok((updating, None))
     }
 
     pub(super) fn hold(
@@ -82,10 +86,8 @@ impl Sip {
         body: &Map<String, Value>,
         hold: bool,
     ) -> Reply {
-        let fields = [optional("direction", Kind::Text), optional("headers", Kind::Object)];
-        let call = self.handles.get_mut(&key).and_then(|handle| handle.call.as_mut());
-        let call = call.filter(|call| call.status == Status::Incall).ok_or_else(not_in_a_call)?;
-        params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
+        let call = call_in(&mut self.handles, key, |status| status == Status::Incall)?;
+        check(body, &HOLD)?;
         let direction = match params::text(body, "direction").filter(|_| hold).unwrap_or("sendonly") {
             "sendonly" => Direction::from_flags(true, false),
             "recvonly" => Direction::from_flags(false, true),
@@ -124,38 +126,17 @@ impl Sip {
         }
     }
 
-    pub(super) fn info_request(
-        &mut self,
-        cx: &mut PluginCx<'_>,
-        key: HandleKey,
-        body: &Map<String, Value>,
-    ) -> Reply {
-        let id = self.established(key)?.id;
-        let fields = [
-            required("type", Kind::Text),
-            required("content", Kind::Text),
-            optional("headers", Kind::Object),
-        ];
-        params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
-        let (kind, content) =
-            (params::text(body, "type").unwrap_or(""), params::text(body, "content").unwrap_or(""));
-        self.send_info(cx, key, id, kind, content, body)?;
+    pub(super) fn info_request(&mut self, key: HandleKey, body: &Map<String, Value>) -> Reply {
+        self.established(key)?;
+        check(body, &INFO)?;
+        let text = |name| params::text(body, name).unwrap_or("");
+        self.send_info(key, text("type"), text("content"), body)?;
         Ok((json!({"event": "infosent"}), None))
     }
 
-    pub(super) fn dtmf_info(
-        &mut self,
-        cx: &mut PluginCx<'_>,
-        key: HandleKey,
-        body: &Map<String, Value>,
-    ) -> Reply {
-        let id = self.established(key)?.id;
-        let fields = [
-            required("digit", Kind::Text),
-            optional("duration", Kind::Integer),
-            optional("headers", Kind::Object),
-        ];
-        params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
+    pub(super) fn dtmf_info(&mut self, key: HandleKey, body: &Map<String, Value>) -> Reply {
+        self.established(key)?;
+        check(body, &DTMF_INFO)?;
         let digit = params::text(body, "digit").unwrap_or("");
         if digit.chars().count() != 1 || digit.contains(char::is_control) {
             return Err(PluginError::new(INVALID_ELEMENT, "Invalid element (digit should be one character)"));
@@ -163,22 +144,20 @@ impl Sip {
         let duration =
             params::number(body, "duration").filter(|ms| (1..=DTMF_MS_MAX).contains(ms)).unwrap_or(DTMF_MS);
         let content = format!("Signal={digit}\r\nDuration={duration}");
-        self.send_info(cx, key, id, "application/dtmf-relay", &content, body)?;
+        self.send_info(key, "application/dtmf-relay", &content, body)?;
         Ok((json!({"event": "dtmfsent"}), None))
     }
 
     fn send_info(
         &mut self,
-        cx: &PluginCx<'_>,
         key: HandleKey,
-        id: CallId,
         kind: &str,
         content: &str,
         body: &Map<String, Value>,
     ) -> Result<(), PluginError> {
-        let custom = headers::custom(body);
-        let request =
-            self.ua.info(now_ms(cx), id, kind, content.as_bytes().to_vec(), &custom).map_err(of_ua)?;
+        let id = self.established(key)?.id;
+        let content = content.as_bytes().to_vec();
+        let request = self.ua.info(id, kind, content, &headers::custom(body)).map_err(of_ua)?;
         self.await_answer(request, key);
         Ok(())
     }
@@ -189,52 +168,32 @@ impl Sip {
         }
     }
 
-    pub(super) fn message_request(
-        &mut self,
-        cx: &mut PluginCx<'_>,
-        key: HandleKey,
-        body: &Map<String, Value>,
-    ) -> Reply {
-        let fields = [
-            required("content", Kind::Text),
-            optional("content_type", Kind::Text),
-            optional("uri", Kind::Text),
-            optional("call_id", Kind::Text),
-            optional("headers", Kind::Object),
-        ];
-        params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
+    pub(super) fn message_request(&mut self, key: HandleKey, body: &Map<String, Value>) -> Reply {
+        check(body, &MESSAGE)?;
         let content = params::text(body, "content").unwrap_or("").as_bytes().to_vec();
         let kind = params::text(body, "content_type").unwrap_or("text/plain");
         let custom = headers::custom(body);
-        let now = now_ms(cx);
         let (request, call_id) = match params::text(body, "uri") {
             Some(uri) => {
                 let account = self.usable_account(key)?;
                 address(uri, "user", &["sip"])?;
                 let call_id = params::text(body, "call_id").map(str::to_owned);
                 let options = RequestOptions { call_id, headers: custom, from: None };
-                self.ua.message_to(now, account, uri, kind, content, options).map_err(of_ua)?
+                self.ua.message_to(account, uri, kind, content, options).map_err(of_ua)?
             }
             None => {
                 let call = self.established(key)?;
                 let (id, call_id) = (call.id, call.call_id.clone());
-                (self.ua.message(now, id, kind, content, &custom).map_err(of_ua)?, call_id)
+                (self.ua.message(id, kind, content, &custom).map_err(of_ua)?, call_id)
             }
         };
         self.await_answer(request, key);
         Ok((json!({"event": "messagesent", "call_id": call_id}), None))
     }
 
-    pub(super) fn transfer(
-        &mut self,
-        cx: &mut PluginCx<'_>,
-        key: HandleKey,
-        body: &Map<String, Value>,
-    ) -> Reply {
+    pub(super) fn transfer(&mut self, key: HandleKey, body: &Map<String, Value>) -> Reply {
         let id = self.established(key)?.id;
-        let fields =
-            [required("uri", Kind::Text), optional("replace", Kind::Text), optional("headers", Kind::Object)];
-        params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
+        check(body, &TRANSFER)?;
         let uri = params::text(body, "uri").unwrap_or("");
         address(uri, "user", &["sip"])?;
         let replaces = match params::text(body, "replace") {
@@ -245,7 +204,7 @@ impl Sip {
             }
             None => None,
         };
-        let request = self.ua.refer(now_ms(cx), id, uri, replaces, &headers::custom(body)).map_err(of_ua)?;
+        let request = self.ua.refer(id, uri, replaces, &headers::custom(body)).map_err(of_ua)?;
         self.await_answer(request, key);
         Ok((json!({"event": "transferring"}), None))
     }
@@ -257,8 +216,7 @@ impl Sip {
         body: &Map<String, Value>,
     ) -> Reply {
         self.established(key)?;
-        let fields = [optional("user", Kind::Boolean), optional("peer", Kind::Boolean)];
-        params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
+        check(body, &KEYFRAME)?;
         let [browser, telephone] = self.streams(cx, key, MediaKind::Video);
         for (wanted, stream) in [("user", browser), ("peer", telephone)] {
             if let Some(stream) = stream.filter(|_| params::flag(body, wanted) == Some(true)) {

@@ -31,9 +31,9 @@ use bifrons_sip_protocol::{FromSip, ToSip};
 use bifrons_sip_ua::ua::{AccountId, CallId, Config as UaConfig, RequestId, UaError, UserAgent};
 use serde_json::{Map, Value, json};
 
-use crate::params::{self, Kind, PluginError, required};
+use crate::params::{self, Kind, Param, PluginError, required};
 use crate::plain::{PlainConfig, PlainError};
-use handle::{Handle, Registration, Status};
+use handle::{Call, Handle, Registration, Status};
 
 pub(crate) const UNKNOWN_REQUEST: u32 = 442;
 pub(crate) const MISSING_ELEMENT: u32 = 443;
@@ -120,7 +120,7 @@ impl Sip {
         body: &Map<String, Value>,
         jsep: Option<&Jsep>,
     ) -> Reply {
-        params::check(body, &[required("request", Kind::Text)], MISSING_ELEMENT, INVALID_ELEMENT)?;
+        check(body, &[required("request", Kind::Text)])?;
         let name = params::text(body, "request").unwrap_or("").to_ascii_lowercase();
         match name.as_str() {
             "register" => self.register(cx, key, body),
@@ -133,10 +133,10 @@ impl Sip {
             "update" => self.update(cx, key, jsep),
             "hold" => self.hold(cx, key, body, true),
             "unhold" => self.hold(cx, key, body, false),
-            "info" => self.info_request(cx, key, body),
-            "dtmf_info" => self.dtmf_info(cx, key, body),
-            "message" => self.message_request(cx, key, body),
-            "transfer" => self.transfer(cx, key, body),
+            "info" => self.info_request(key, body),
+            "dtmf_info" => self.dtmf_info(key, body),
+            "message" => self.message_request(key, body),
+            "transfer" => self.transfer(key, body),
             "keyframe" => self.keyframe(cx, key, body),
             "send_ringing" => self.send_ringing(cx, key),
             "reset" => Ok((json!({"event": "reset"}), None)),
@@ -224,6 +224,26 @@ impl Sip {
             self.end_call(cx, key, Some((500, "Media Error".into())));
         }
     }
+}
+
+/// Checks the members of a request, with the codes of this plugin.
+fn check(body: &Map<String, Value>, params: &[Param]) -> Result<(), PluginError> {
+    params::check(body, params, MISSING_ELEMENT, INVALID_ELEMENT)
+}
+
+fn not_in_a_call() -> PluginError {
+    PluginError::new(WRONG_STATE, "Wrong state (not in a call?)")
+}
+
+/// The call of a handle, if its state `fits`.
+// Of the table alone, so that the user agent stays free for use beside the call.
+fn call_in(
+    handles: &mut HashMap<HandleKey, Handle>,
+    key: HandleKey,
+    fits: impl Fn(Status) -> bool,
+) -> Result<&mut Call, PluginError> {
+    let call = handles.get_mut(&key).and_then(|handle| handle.call.as_mut());
+    call.filter(|call| fits(call.status)).ok_or_else(not_in_a_call)
 }
 
 /// Now, as the user agent counts it.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::handle::Registration;
 use super::{
     ALREADY_REGISTERED, INVALID_ADDRESS, INVALID_ELEMENT, MISSING_ELEMENT, Reply, Sip, UNAVAILABLE,
-    WRONG_STATE, headers, now_ms, of_ua,
+    WRONG_STATE, check, headers, now_ms, of_ua,
 };
 use crate::params::{self, Kind, Param, PluginError, nullable, optional, required};
 
@@ -52,7 +52,7 @@ impl Sip {
         key: HandleKey,
         body: &Map<String, Value>,
     ) -> Reply {
-        params::check(body, &PARAMS, MISSING_ELEMENT, INVALID_ELEMENT)?;
+        check(body, &PARAMS)?;
         let guest = params::text(body, "type").is_some_and(|kind| kind.eq_ignore_ascii_case("guest"));
         if params::text(body, "type").is_some_and(|kind| kind.eq_ignore_ascii_case("helper")) {
             return Err(PluginError::new(UNAVAILABLE, "Helpers are not available in this version (type)"));

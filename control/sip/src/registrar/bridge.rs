@@ -58,7 +58,7 @@ impl Registrar {
                 } else if let Some(target) = self.bindings.target(now_ms, &user) {
                     let options = RequestOptions { from: Some(from), ..RequestOptions::default() };
                     let account = self.account;
-                    let _ = self.agent.message_to(now_ms, account, &target, &content_type, content, options);
+                    let _ = self.agent.message_to(account, &target, &content_type, content, options);
                 }
             }
             // Transfers go between the users' own agents, not through here.
@@ -120,10 +120,10 @@ impl Registrar {
             }
             UaEvent::ReinviteFailed { code, .. } => agent.reject_reinvite(now_ms, other, code, &[]),
             UaEvent::Info { content_type, content, .. } => {
-                agent.info(now_ms, other, &content_type, content, &[]).map(|_| ())
+                agent.info(other, &content_type, content, &[]).map(|_| ())
             }
             UaEvent::Message { content_type, content, .. } => {
-                agent.message(now_ms, other, &content_type, content, &[]).map(|_| ())
+                agent.message(other, &content_type, content, &[]).map(|_| ())
             }
             _ => Ok(()),
         };

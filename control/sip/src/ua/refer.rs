@@ -38,13 +38,11 @@ impl UserAgent {
     /// [`UaError`]: nothing was sent.
     pub fn refer(
         &mut self,
-        now_ms: u64,
         call: CallId,
         target: &str,
         replaces: Option<CallId>,
         headers: Extra<'_>,
     ) -> Result<RequestId, UaError> {
-        let _ = now_ms;
         let mut refer_to = NameAddr::new(parse_target(target)?);
         if let Some(other) = replaces {
             let dialog = &self.calls.get(other).ok_or(UaError::NoCall)?.dialog;

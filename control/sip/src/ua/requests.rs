@@ -7,12 +7,16 @@ use super::arena::{AccountId, CallId};
 use super::auth::Authorization;
 use super::call::{Answer, Phase};
 use super::error::UaError;
-use super::event::{Details, RequestId, UaEvent};
+use super::event::{RequestId, UaEvent};
 use super::request::{Extra, OutRequest, add_to_request};
 use super::status;
 use super::uac::{RequestOptions, parse_target};
 use super::uas::End;
 use crate::message::{Headers, Message, Method, NameAddr, Params, SubscriptionState};
+
+/// What OPTIONS is told (RFC 3261 §11.2).
+pub(super) const CAPABILITIES: [(&str, &str); 3] =
+    [("Allow", super::ALLOW), ("Accept", "application/sdp"), ("Supported", "replaces, timer, 100rel")];
 
 impl UserAgent {
     pub(super) fn request_in_dialog(
@@ -61,11 +65,8 @@ impl UserAgent {
             Method::Bye => {
                 self.respond_in(id, server, 200, &[]);
                 let details = received.details();
-                self.end(
-                    now_ms,
-                    id,
-                    End::by(200, super::SESSION_TERMINATED, Some(&received.request), details),
-                );
+                let end = End::by(200, super::SESSION_TERMINATED, Some(&received.request), details);
+                self.end(now_ms, id, end);
             }
             Method::Info => {
                 self.respond_in(id, server, 200, &[]);
@@ -79,16 +80,7 @@ impl UserAgent {
                     details,
                 });
             }
-            Method::Options => self.respond_in(
-                id,
-                server,
-                200,
-                &[
-                    ("Allow", super::ALLOW),
-                    ("Accept", "application/sdp"),
-                    ("Supported", "replaces, timer, 100rel"),
-                ],
-            ),
+            Method::Options => self.respond_in(id, server, 200, &CAPABILITIES),
             Method::Message => self.message_received(account, Some(id), received),
             Method::Notify => self.notify_received(account, Some(id), received),
             Method::Refer => self.refer_received(now_ms, account, Some(id), received),
@@ -110,11 +102,11 @@ impl UserAgent {
         &mut self,
         account: AccountId,
         call: Option<CallId>,
-        received: Received<'_>,
+        mut received: Received<'_>,
     ) {
-        let Received { server, origin, request, parts } = received;
+        let details = received.details();
+        let Received { server, request, .. } = received;
         self.answer_ok(server, call);
-        let details = Details::of(&request, Some(origin.source), parts);
         let content_type = request.header("Content-Type").unwrap_or("text/plain").to_owned();
         self.events.push_back(UaEvent::Message {
             account,
@@ -132,16 +124,16 @@ impl UserAgent {
         &mut self,
         account: AccountId,
         call: Option<CallId>,
-        received: Received<'_>,
+        mut received: Received<'_>,
     ) {
-        let Received { server, origin, request, parts } = received;
+        let details = received.details();
+        let Received { server, request, .. } = received;
         let Some(event) = request.header("Event").map(str::to_owned) else {
             self.respond_status(server, 489, &[("Allow-Events", "refer")]);
             return;
         };
         self.answer_ok(server, call);
         let state = request.typed("Subscription-State", SubscriptionState::parse).ok().flatten();
-        let details = Details::of(&request, Some(origin.source), parts);
         self.events.push_back(UaEvent::Notify {
             account,
             call,
@@ -160,13 +152,11 @@ impl UserAgent {
     /// [`UaError::State`] while there is no dialog.
     pub fn info(
         &mut self,
-        now_ms: u64,
         call: CallId,
         content_type: &str,
         content: Vec<u8>,
         headers: Extra<'_>,
     ) -> Result<RequestId, UaError> {
-        let _ = now_ms;
         self.request_in_call(call, Method::Info, content_type, content, headers)
     }
 
@@ -176,13 +166,11 @@ impl UserAgent {
     /// As [`UserAgent::info`].
     pub fn message(
         &mut self,
-        now_ms: u64,
         call: CallId,
         content_type: &str,
         content: Vec<u8>,
         headers: Extra<'_>,
     ) -> Result<RequestId, UaError> {
-        let _ = now_ms;
         self.request_in_call(call, Method::Message, content_type, content, headers)
     }
 
@@ -192,14 +180,12 @@ impl UserAgent {
     /// [`UaError`]: nothing was sent.
     pub fn message_to(
         &mut self,
-        now_ms: u64,
         account: AccountId,
         target: &str,
         content_type: &str,
         content: Vec<u8>,
         options: RequestOptions,
     ) -> Result<(RequestId, String), UaError> {
-        let _ = now_ms;
         let target = parse_target(target)?;
         let mut request = self.new_request(account, Method::Message, &target, options.call_id)?;
         request.contact = None;
@@ -312,12 +298,8 @@ impl UserAgent {
                     && request.method != Method::Refer
                     && self.calls.get(id).is_some_and(|call| call.is_established())
                 {
-                    self.bye_and_end(
-                        now_ms,
-                        id,
-                        End::by(code, &reason, answered.message.as_ref(), details),
-                        "",
-                    );
+                    let end = End::by(code, &reason, answered.message.as_ref(), details);
+                    self.bye_and_end(now_ms, id, end, "");
                 }
             }
             _ => {}
