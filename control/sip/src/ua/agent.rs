@@ -12,6 +12,7 @@ use super::call::{Answer, Call, Offer, Phase};
 use super::config::{Config, Listener};
 use super::counters::Counters;
 use super::dialog::Dialog;
+use super::directory::Directory;
 use super::error::UaError;
 use super::event::{Details, RequestId, UaEvent};
 use super::random::Random;
@@ -33,10 +34,7 @@ pub struct UserAgent {
     pub(super) accounts: Arena<AccountId, Account>,
     pub(super) calls: Arena<CallId, Call>,
     pub(super) refers: Arena<ReferId, Refer>,
-    /// Contact user to account.
-    pub(super) tokens: HashMap<String, AccountId>,
-    /// Accounts that name sources: all that a request without a Contact of ours is compared with.
-    pub(super) sourced: BTreeSet<AccountId>,
+    pub(super) directory: Directory,
     /// (Call-ID, local tag) to call.
     pub(super) dialogs: HashMap<(String, String), CallId>,
     /// (Call-ID, local tag) to a REFER whose call is gone or that had none.
@@ -167,8 +165,7 @@ impl UserAgent {
             config,
             out: VecDeque::new(),
             events: VecDeque::new(),
-            tokens: HashMap::new(),
-            sourced: BTreeSet::new(),
+            directory: Directory::default(),
             dialogs: HashMap::new(),
             refer_dialogs: HashMap::new(),
             invites: HashMap::new(),
@@ -275,6 +272,8 @@ impl UserAgent {
     /// `Hello` and the listeners for a new SIP process.
     pub(super) fn greet(&mut self) {
         self.out.push_back(ToSip::Hello { settings: self.config.sip.clone() });
+        // Before the first socket is open.
+        self.out.push_back(ToSip::Gate { rules: self.config.gate.clone() });
         for (index, listener) in self.config.listeners.iter().enumerate() {
             let mut address = listener.address;
             // A port that was free once is kept, so that our Contacts stay true.

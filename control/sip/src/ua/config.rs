@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use bifrons_sip_protocol::{Settings, Transport};
+use bifrons_sip_protocol::{GateRules, Settings, Transport};
 
 use crate::digest::Secret;
 use crate::message::SipUri;
@@ -10,6 +10,8 @@ use crate::message::SipUri;
 pub struct Config {
     /// Settings of every `bifrons-sip` process.
     pub sip: Settings,
+    /// What its gate lets through, before anything is parsed.
+    pub gate: GateRules,
     /// Where to listen.
     pub listeners: Vec<Listener>,
     /// User-Agent and Server of accounts that have none of their own.
@@ -41,6 +43,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             sip: Settings::default(),
+            gate: GateRules::default(),
             listeners: Vec::new(),
             user_agent: String::from("Bifrons"),
             accounts_max: 20_000,

@@ -9,6 +9,8 @@ pub struct Counters {
     pub refused_source: u64,
     /// Requests outside a dialog for nobody we know (404).
     pub refused_user: u64,
+    /// Accounts looked at to find whom requests outside a dialog are for.
+    pub accounts_compared: u64,
     /// Requests in a dialog that does not exist (481).
     pub refused_dialog: u64,
     /// Challenges of others than the account's registrar or proxy, not answered.

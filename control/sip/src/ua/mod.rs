@@ -10,6 +10,7 @@
 //! | `uac.rs`, `uas.rs` | calls out, calls in, the end of every call |
 //! | `reinvite.rs` | offers inside a session |
 //! | `requests.rs`, `refer.rs` | INFO, MESSAGE, OPTIONS, NOTIFY; transfers |
+//! | `directory.rs` | which account a request outside a dialog names |
 //! | `auth.rs` | whose challenges are answered |
 //! | `restart.rs` | what a new SIP process is told |
 
@@ -21,6 +22,7 @@ mod call;
 mod config;
 mod counters;
 mod dialog;
+mod directory;
 mod error;
 mod event;
 pub(crate) mod random;

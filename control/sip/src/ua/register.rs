@@ -50,15 +50,13 @@ impl UserAgent {
             config,
         };
         self.check_account(&account)?;
-        let (token, registers) = (account.token.clone(), account.config.register);
-        let has_sources = !account.config.sources.is_empty();
+        let registers = account.config.register;
         let id = self.accounts.insert(account).map_err(|_| {
             self.counters.limits += 1;
             UaError::Limit("accounts")
         })?;
-        self.tokens.insert(token, id);
-        if has_sources {
-            self.sourced.insert(id);
+        if let Some(account) = self.accounts.get(id) {
+            self.directory.insert(id, account);
         }
         if registers && let Err(error) = self.send_register(now_ms, id, expires_s) {
             self.drop_account(id);
@@ -93,12 +91,9 @@ impl UserAgent {
         let renewal =
             matches!(new.state, AccountState::Registered | AccountState::Registering { renewal: true });
         new.state = if registers { AccountState::Registering { renewal } } else { AccountState::Disabled };
-        if new.config.sources.is_empty() {
-            self.sourced.remove(&id);
-        } else {
-            self.sourced.insert(id);
-        }
         if let Some(account) = self.accounts.get_mut(id) {
+            self.directory.remove(id, account);
+            self.directory.insert(id, &new);
             *account = new;
         }
         self.account_timer(id, None);
@@ -491,8 +486,7 @@ impl UserAgent {
     fn drop_account(&mut self, id: AccountId) {
         self.account_timer(id, None);
         if let Some(account) = self.accounts.remove(id) {
-            self.tokens.remove(&account.token);
-            self.sourced.remove(&id);
+            self.directory.remove(id, &account);
         }
     }
 }

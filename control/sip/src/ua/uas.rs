@@ -12,6 +12,7 @@ use super::dialog::Dialog;
 use super::error::UaError;
 use super::event::{Details, UaEvent};
 use super::request::{Extra, add_to_answer, add_to_request};
+use super::requests::CAPABILITIES;
 use super::status;
 use crate::message::{Headers, Message, Method, NameAddr, Reason, Replaces, SessionExpires, StartLine};
 
@@ -293,7 +294,9 @@ impl UserAgent {
         let account = match self.account_for(origin, request) {
             Ok(account) => account,
             // A trunk that asks whether we are there; no account has to be.
-            Err(404) if request.cseq.method == Method::Options => return self.options_received(id),
+            Err(404) if request.cseq.method == Method::Options => {
+                return self.respond_status(id, 200, &CAPABILITIES);
+            }
             Err(status) => {
                 self.respond_status(id, status, &[]);
                 return;
@@ -312,7 +315,7 @@ impl UserAgent {
         }
         match request.cseq.method {
             Method::Invite => self.invite_received(now_ms, account, received),
-            Method::Options => self.options_received(id),
+            Method::Options => self.respond_status(id, 200, &CAPABILITIES),
             Method::Message => self.message_received(account, None, received),
             Method::Notify => self.notify_received(account, None, received),
             Method::Refer => self.refer_received(now_ms, account, None, received),
@@ -321,56 +324,60 @@ impl UserAgent {
         }
     }
 
-    fn options_received(&mut self, id: ServerId) {
-        let what_we_do = [
-            ("Allow", super::ALLOW),
-            ("Accept", "application/sdp"),
-            ("Supported", "replaces, timer, 100rel"),
-        ];
-        self.respond_status(id, 200, &what_we_do);
-    }
-
     /// Whom a request outside a dialog is for, or how it is refused.
     fn account_for(&mut self, origin: &Origin, request: &Message) -> Result<AccountId, u16> {
-        let uri = request.request_uri().and_then(|uri| uri.as_sip());
-        let fits = |ident: &str| ident.is_empty() || ident == origin.ident;
-        if let Some(id) = uri.and_then(|uri| self.tokens.get(uri.user.as_deref()?)).copied()
-            && self.accounts.get(id).is_some_and(|a| fits(&a.config.ident) && !a.remove)
+        let (accounts, directory, compared) =
+            (&self.accounts, &self.directory, &mut self.counters.accounts_compared);
+        let mut account = |id: AccountId| {
+            *compared += 1;
+            let fits = |ident: &str| ident.is_empty() || ident == origin.ident;
+            accounts.get(id).filter(|account| !account.remove && fits(&account.config.ident))
+        };
+        let uri = request.request_uri();
+        let token = uri.and_then(|uri| uri.as_sip()?.user.as_deref());
+        if let Some(id) = token.and_then(|token| directory.by_token(token))
+            && account(id).is_some()
         {
             return Ok(id);
         }
-        let user = request.request_uri().and_then(|uri| uri.user());
         let source = origin.source.ip();
         let is_trunk = self.config.trunks.iter().any(|trunk| trunk.contains(source));
-        // Only what comes from a trunk is worth a look at all accounts; a stranger costs nothing.
-        let all = self.accounts.iter().map(|(id, _)| id).take_while(|_| is_trunk);
-        let (mut trunk, mut known_source) = (None, is_trunk);
-        for id in self.sourced.iter().copied().chain(all) {
-            let Some(account) = self.accounts.get(id) else { continue };
-            let config = &account.config;
-            let heard = is_trunk || config.sources.iter().any(|s| s.contains(source));
-            if account.remove || !fits(&config.ident) || !heard {
-                continue;
-            }
-            known_source = true;
-            if user.is_some() && user == crate::message::Uri::Sip(config.aor.clone()).user() {
+        let mut heard = |id: AccountId| {
+            account(id)
+                .filter(|account| is_trunk || account.config.sources.iter().any(|net| net.contains(source)))
+        };
+        if let Some((uri, user)) = uri.and_then(|uri| Some((uri, uri.user()?))) {
+            // Of several, the one for whose registrar or proxy this source has spoken; else the oldest.
+            let mut best = |ids: &mut dyn Iterator<Item = AccountId>| {
+                ids.filter_map(|id| heard(id).map(|account| (!account.trusted_sources.contains(&source), id)))
+                    .min()
+                    .map(|(_, id)| id)
+            };
+            let to = Some(&request.to.uri).filter(|to| to.user().as_ref() == Some(&user));
+            let found = best(&mut directory.by_address(uri))
+                .or_else(|| best(&mut to.into_iter().flat_map(|to| directory.by_address(to))))
+                .or_else(|| best(&mut directory.by_user(&user)));
+            if let Some(id) = found {
                 return Ok(id);
             }
-            if config.any_user || request.cseq.method == Method::Options {
+        }
+        let (mut trunk, mut known_source) = (None, is_trunk);
+        for id in directory.wide() {
+            let Some(account) = heard(id) else { continue };
+            known_source = true;
+            if account.config.any_user || request.cseq.method == Method::Options {
                 trunk = Some(id);
             }
         }
-        match trunk {
-            Some(id) => Ok(id),
-            None if known_source => {
-                self.counters.refused_user += 1;
-                Err(404)
-            }
-            None => {
-                self.counters.refused_source += 1;
-                Err(403)
-            }
+        if let Some(id) = trunk {
+            return Ok(id);
         }
+        let (refused, status) = match known_source {
+            true => (&mut self.counters.refused_user, 404),
+            false => (&mut self.counters.refused_source, 403),
+        };
+        *refused += 1;
+        Err(status)
     }
 
     /// An INVITE that we know: its repetition after the SIP process died goes on where the old one was; another

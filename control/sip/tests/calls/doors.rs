@@ -1,6 +1,7 @@
 //! Who gets in, whom a request is for, what is refused.
 
-use bifrons_sip_protocol::{FromSip, ToSip};
+use bifrons_sip_protocol::{FromSip, GateRules, ToSip};
+use bifrons_sip_ua::message::Uri;
 use bifrons_sip_ua::ua::{AccountConfig, RequestOptions, Source, UaError, UaEvent};
 
 use crate::sim::{Net, guest};
@@ -140,4 +141,121 @@ fn requests_wait_outside_while_the_application_does_not_keep_up() {
     assert_eq!(answers, [200, 200, 200, 503, 503]);
     assert_eq!(agent.counters().limits, 2);
     assert_eq!(std::iter::from_fn(|| agent.poll_event()).count(), 3);
+}
+
+/// A trunk at 127.0.0.2, which is the peer, and a user agent that takes what it sends.
+fn behind_a_trunk() -> (Net, usize, usize) {
+    let mut net = Net::new();
+    let ua = net.ua(|config| config.trunks = vec![Source::host([127, 0, 0, 2].into())]);
+    let peer = net.peer();
+    (net, ua, peer)
+}
+
+/// An account that names no sources.
+fn account(user: &str, domain: &str) -> AccountConfig {
+    let uri = Uri::parse(&format!("sip:{user}@{domain}")).expect("a URI");
+    let mut config = AccountConfig::new(uri.as_sip().expect("a SIP URI").clone());
+    config.register = false;
+    config
+}
+
+fn invite_of_trunk(call_id: &str, uri: &str, to: &str) -> String {
+    format!(
+        "INVITE {uri} SIP/2.0\nRoute: <sip:127.0.0.1;lr>\nFrom: <sip:p@127.0.0.2>;tag=p\nTo: <{to}>\nCall-ID: {call_id}\nCSeq: 1 INVITE\n\
+         Contact: <sip:p@127.0.0.2>\n"
+    )
+}
+
+#[test]
+fn ten_thousand_accounts_are_not_walked() {
+    let (mut net, ua, peer) = behind_a_trunk();
+    let now = net.now;
+    let ids: Vec<_> = (0..10_000)
+        .map(|n| net.agent(ua).register(now, account(&n.to_string(), "example.com")).expect("an account"))
+        .collect();
+    for (call, n) in [0, 5_000, 9_999].into_iter().enumerate() {
+        let uri = format!("sip:{n}@127.0.0.1");
+        net.send(peer, call as u64 + 1, &invite_of_trunk(&format!("c{n}"), &uri, &uri));
+        expect!(net, ua, UaEvent::Incoming { account, .. } => assert_eq!(account, ids[n]));
+    }
+    net.send(peer, 9, &invite_of_trunk("nobody", "sip:nobody@127.0.0.1", "sip:nobody@127.0.0.1"));
+    assert_eq!(net.take_response(peer).0.status(), Some(404));
+    let stranger = net.peer();
+    net.send(stranger, 10, &invite_of_trunk("stranger", "sip:1@127.0.0.1", "sip:1@127.0.0.1"));
+    assert_eq!(net.take_response(stranger).0.status(), Some(403));
+    let compared = net.agent(ua).counters().accounts_compared;
+    assert!((3..=10).contains(&compared), "{compared} accounts were looked at for five requests");
+    for id in ids {
+        net.agent(ua).remove_account(now, id);
+    }
+    let compared = net.agent(ua).counters().accounts_compared;
+    net.send(peer, 11, &invite_of_trunk("late", "sip:5@127.0.0.1", "sip:5@127.0.0.1"));
+    // The calls of the accounts end before it (480).
+    let mut answers = std::iter::from_fn(|| Some(net.take_response(peer).0));
+    let late = answers.find(|answer| answer.call_id == "late").and_then(|answer| answer.status());
+    assert_eq!(late, Some(404));
+    assert_eq!(net.agent(ua).counters().accounts_compared, compared, "nothing of them is left");
+}
+
+#[test]
+fn two_accounts_of_one_user_get_their_own_calls() {
+    let (mut net, ua, peer) = behind_a_trunk();
+    let now = net.now;
+    let mut register = |domain| net.agent(ua).register(now, account("100", domain)).expect("an account");
+    let [one, two] = ["one.example", "two.example"].map(&mut register);
+    let mut called = |uri: &str, to: &str| {
+        net.send(peer, 1, &invite_of_trunk(&format!("{uri} {to}").replace(' ', "-"), uri, to));
+        expect!(net, ua, UaEvent::Incoming { account, .. } => account)
+    };
+    assert_eq!(called("sip:100@two.example", "sip:100@127.0.0.1"), two, "the Request-URI names the domain");
+    assert_eq!(called("sip:100@ONE.example:5060", "sip:100@two.example"), one, "before what To says");
+    assert_eq!(called("sip:100@127.0.0.1", "sip:100@two.example"), two, "To names the domain");
+    assert_eq!(called("sip:100@127.0.0.1", "sip:200@two.example"), one, "another user's domain says nothing");
+    assert_eq!(called("sip:%3100@127.0.0.1", "sip:100@127.0.0.1"), one, "escapes are resolved; the oldest");
+    // An account that changes its address is found by the new one only.
+    net.agent(ua).update_account(now, one, account("100", "three.example")).expect("changed");
+    let mut called = |uri: &str| {
+        net.send(peer, 1, &invite_of_trunk(&format!("again-{uri}"), uri, "sip:x@y"));
+        expect!(net, ua, UaEvent::Incoming { account, .. } => account)
+    };
+    assert_eq!((called("sip:100@three.example"), called("sip:100@two.example")), (one, two));
+}
+
+#[test]
+fn of_two_registrars_each_calls_its_own_account() {
+    let mut net = Net::new();
+    let all = Source { address: [127, 0, 0, 0].into(), prefix: 8 };
+    let ua = net.ua(move |config| config.trunks = vec![all]);
+    let now = net.now;
+    let accounts = [(); 2].map(|()| {
+        let registrar = net.peer();
+        let mut config = account("100", &format!("127.0.0.{}", registrar + 1));
+        config.register = true;
+        let id = net.agent(ua).register(now, config).expect("an account");
+        let (server, _) = net.take_request(registrar);
+        net.answer(registrar, server, 200, "r", "Expires: 600\r\n", b"");
+        expect!(net, ua, UaEvent::Registered { .. });
+        (registrar, id)
+    });
+    // The younger one first, so that the order of registration decides nothing.
+    for (registrar, id) in accounts.into_iter().rev() {
+        let text = invite_of_trunk(&format!("c{registrar}"), "sip:100@127.0.0.1", "sip:100@127.0.0.1");
+        net.send(registrar, 50, &text);
+        expect!(net, ua, UaEvent::Incoming { account, .. } => assert_eq!(account, id));
+    }
+}
+
+#[test]
+fn the_gate_is_set_before_the_first_socket_opens() {
+    let rules = GateRules { source_rate_per_s: 50, source_burst: 100, ..GateRules::default() };
+    let mut net = Net::new();
+    let configured = rules.clone();
+    let ua = net.ua(move |config| config.gate = configured);
+    net.kill(ua);
+    let sent = &net.nodes[ua].sent;
+    let gates = sent.iter().filter(|message| **message == ToSip::Gate { rules: rules.clone() }).count();
+    assert_eq!(gates, 2, "a new process is told as well");
+    let place = |is: fn(&ToSip) -> bool| sent.iter().position(is).expect("sent");
+    let gate = place(|message| matches!(message, ToSip::Gate { .. }));
+    assert!(gate < place(|message| matches!(message, ToSip::Listen { .. })));
 }
