@@ -111,6 +111,23 @@ pub struct Limits {
     pub replica_ring: usize,
     /// Streams of other workers that a worker has outputs for.
     pub replicas: usize,
+    /// Rings between workers, a ring a direction; they are made when a route first needs them.
+    pub replica_rings: usize,
+    /// Packets that a leg may bring.
+    pub budgets: Budgets,
+    /// When no new calls are taken.
+    pub admission: Admission,
+}
+
+/// The load from which on a worker gets no new call. When all workers have it, new calls are refused
+/// ([`crate::media::MediaError::Busy`]); legs of calls that are there are not. 0: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Percent of a worker's time in which it has work, over the last two seconds or so.
+    pub worker_busy_percent_max: u32,
+    /// Packets that a worker receives and sends a second: those of the last second, and what legs that
+    /// have just been opened will bring.
+    pub worker_packets_per_s_max: u32,
 }
 
 impl Default for Limits {
@@ -126,6 +143,49 @@ impl Default for Limits {
             handshakes: 64,
             replica_ring: 256,
             replicas: 1_024,
+            // All pairs of 64 workers.
+            replica_rings: 4_096,
+            budgets: Budgets::default(),
+            admission: Admission::default(),
+        }
+    }
+}
+
+/// What one leg may have worked on, so that a flood on it costs no other leg its time. What is beyond is
+/// dropped and counted ([`crate::counter::Drop::LegOverBudget`], [`crate::counter::Drop::StunOverBudget`]).
+///
+/// Only packets that are the peer's are charged: authentic on an SRTP leg, from the source that is heard
+/// on a plain one. A stranger cannot spend a leg's budget. Rates of 0 are no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// RTP and RTCP packets a second, for each audio m-line of the leg.
+    pub audio_packets_per_s: u32,
+    /// As many at once, for a leg with audio only.
+    pub audio_burst_packets: u32,
+    /// RTP and RTCP packets a second, for each video m-line of the leg.
+    pub video_packets_per_s: u32,
+    /// As many at once, for a leg with video.
+    pub video_burst_packets: u32,
+    /// STUN messages a second for a leg from its validated addresses, and as many from all others.
+    pub stun_per_s: u32,
+    /// As many at once.
+    pub stun_burst: u32,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            // The shortest frame of Opus is 2.5 ms (RFC 6716 §2.1.4).
+            audio_packets_per_s: 400,
+            // What gathers at 20 ms a packet while a network stands still for four seconds.
+            audio_burst_packets: 200,
+            // 38 Mbit/s in packets of 1,200 bytes, retransmissions included.
+            video_packets_per_s: 4_000,
+            // A key frame of nearly a megabyte; 2 ms of a worker's time.
+            video_burst_packets: 800,
+            // A browser sends a check every 20 to 50 ms while it looks for a pair.
+            stun_per_s: 200,
+            stun_burst: 100,
         }
     }
 }
@@ -222,7 +282,9 @@ impl EngineConfig {
             return fail(format!("limits.streams: {} is not 1 to 64", limits.streams));
         }
         let rings = [limits.outputs, limits.flows, limits.commands, limits.reports, limits.handshake_ring];
-        if rings.contains(&0) || [limits.handshakes, limits.replica_ring, limits.replicas].contains(&0) {
+        if rings.contains(&0)
+            || [limits.handshakes, limits.replica_ring, limits.replica_rings, limits.replicas].contains(&0)
+        {
             return fail("limits: a limit of 0 leaves nothing to work with".to_owned());
         }
         Ok(())

@@ -22,6 +22,8 @@ macro_rules! counters {
     };
 }
 
+pub(crate) use counters;
+
 counters! {
     /// Why a packet (or a request to the worker) was dropped.
     Drop {
@@ -81,6 +83,11 @@ counters! {
         NoDestination = "no_destination",
         /// Plain RTP from a source that the latching rule does not allow.
         SourceRefused = "source_refused",
+        /// A packet of a leg that had brought more than its budget ([`crate::Budgets`]), or a
+        /// retransmission that such a leg asked for.
+        LegOverBudget = "leg_over_budget",
+        /// STUN for a leg beyond what it may have in a short time.
+        StunOverBudget = "stun_over_budget",
         /// A ring to another worker was full.
         ReplicaFull = "replica_full",
         /// A replica's stream or route is gone.
@@ -137,6 +144,12 @@ counters! {
         Legs = "legs",
         /// Addresses in the flow table.
         Flows = "flows",
+        /// Packets received and sent a second, in the last window of measurement.
+        PacketsPerS = "packets_per_s",
+        /// Thousandths of its time in which the worker had work, over the last windows.
+        BusyPermille = "busy_permille",
+        /// Windows that were measured, a second each or longer.
+        LoadWindows = "load_windows",
     }
 }
 

@@ -13,6 +13,7 @@
 //! [`Engine::assemble`], makes each [`Worker`] on its thread, and calls [`Worker::turn_ready`] whenever
 //! [`Worker::wake_fd`] is readable or the time has come that it returned (`examples/`).
 
+mod budget;
 pub mod config;
 mod control;
 pub mod counter;
@@ -21,6 +22,7 @@ mod flow;
 mod handshake;
 pub mod id;
 mod leg;
+mod load;
 pub mod media;
 mod message;
 mod ports;
@@ -29,9 +31,12 @@ mod signal;
 pub mod tap;
 mod timer;
 mod worker;
+mod worker_set;
 
-pub use config::{DriverChoice, EngineConfig, Limits, LocalAddress, StartError};
-pub use control::{Assembled, BoundSocket, Engine, SimEngine, StartReport};
+pub use config::{Admission, Budgets, DriverChoice, EngineConfig, Limits, LocalAddress, StartError};
+pub use control::{
+    AdmissionCount, AdmissionCounters, Assembled, BoundSocket, Engine, SimEngine, StartReport,
+};
 pub use handshake::{HandshakeCount, HandshakeCounters, Handshaker};
 pub use id::LegId;
 pub use media::Media;

@@ -10,6 +10,14 @@ use crate::id::LegId;
 
 /// The control side's view of the engine. [`crate::Engine`] is the real one.
 pub trait Media {
+    /// Whether a new call would be taken now. Only a leg that is opened without `near` begins one; asking
+    /// first saves the work that comes before it.
+    ///
+    /// # Errors
+    /// [`MediaError::Busy`].
+    fn admission(&mut self) -> Result<(), MediaError> {
+        Ok(())
+    }
     /// Opens a WebRTC leg: ICE, DTLS-SRTP and RTP on its worker's shared port.
     fn open_webrtc_leg(&mut self, open: WebRtcOpen) -> Result<WebRtcLocal, MediaError>;
     /// Gives a WebRTC leg its peer's credentials, fingerprint and role. A second call with other
@@ -60,7 +68,8 @@ pub struct StreamRef {
 /// How a WebRTC leg is opened.
 #[derive(Clone, Debug, Default)]
 pub struct WebRtcOpen {
-    /// Put the leg on this leg's worker, so that their route stays on one core.
+    /// The leg belongs to the call of this one: it goes to the same worker, so that their route stays on one
+    /// core, and is not refused for the load.
     pub near: Option<LegId>,
     /// We made the offer: ICE controlling. Otherwise controlled.
     pub offerer: bool,
@@ -119,7 +128,7 @@ pub struct WebRtcRemote {
 /// How an RTP leg is opened.
 #[derive(Clone, Debug)]
 pub struct RtpOpen {
-    /// Put the leg on this leg's worker.
+    /// The leg belongs to the call of this one, as in [`WebRtcOpen::near`].
     pub near: Option<LegId>,
     /// The address family that the peer needs; picks the configured local address.
     pub ipv6: bool,
@@ -416,6 +425,9 @@ pub struct StreamStats {
     pub nacks_received: u64,
     /// Packets sent again.
     pub retransmitted: u64,
+    /// Packets dropped because the leg had spent its budget ([`crate::Budgets`]); RTCP counts at the first
+    /// m-line.
+    pub over_budget: u64,
 }
 
 /// Why the engine refused.
@@ -425,6 +437,15 @@ pub enum MediaError {
     NoSuchLeg,
     /// A limit is reached; the text names it.
     Full(&'static str),
+    /// All workers are at their limit of load; it passes.
+    Busy {
+        /// The limit, by its name in the configuration.
+        limit: &'static str,
+        /// What the least loaded worker has.
+        measured: u64,
+        /// What it may have.
+        max: u64,
+    },
     /// No port of the range is free.
     NoPorts {
         /// First port of the range.
@@ -445,6 +466,9 @@ impl std::fmt::Display for MediaError {
         match self {
             Self::NoSuchLeg => write!(f, "no such leg"),
             Self::Full(what) => write!(f, "{what} is full"),
+            Self::Busy { limit, measured, max } => {
+                write!(f, "the server is busy: {limit} is {max}, and the least loaded worker has {measured}")
+            }
             Self::NoPorts { first, last } => write!(f, "no free port pair in {first}-{last}"),
             Self::NoAddress => write!(f, "no local address of that family is configured"),
             Self::Invalid(what) => write!(f, "{what}"),

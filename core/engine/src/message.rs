@@ -11,6 +11,7 @@ use crate::id::LegId;
 use crate::leg::{Leg, RemotePlan, Route, RtpPlan, Stream};
 use crate::media::{Notice, StreamRef};
 use crate::tap::Tap;
+use rtrb::{Consumer, Producer};
 
 /// Random octets that an ICE restart needs: for a ufrag and a password.
 pub(crate) const RESTART_RANDOM_BYTES: usize = 64;
@@ -52,6 +53,16 @@ pub(crate) enum Command<S> {
     Replica {
         source: StreamRef,
         route: Option<Box<Replica>>,
+    },
+    /// The way to another worker.
+    CrossTo {
+        worker: u8,
+        ring: Producer<Cross>,
+    },
+    /// The way from another worker.
+    CrossFrom {
+        worker: u8,
+        ring: Consumer<Cross>,
     },
     Gate {
         source: StreamRef,

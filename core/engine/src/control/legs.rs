@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bifrons_rtc::dtls::Fingerprint;
 
+use super::admission::AdmissionCount;
 use super::{BoundSocket, Engine};
 use crate::id::LegId;
 use crate::leg::StreamShared;
@@ -84,15 +85,6 @@ impl<S: BoundSocket> Engine<S> {
         if entry.generation == leg.generation() && open { Ok(entry) } else { Err(MediaError::NoSuchLeg) }
     }
 
-    /// The worker for a new leg: its peer's, else the one with the fewest legs.
-    pub(super) fn choose_worker(&self, near: Option<LegId>) -> Result<u8, MediaError> {
-        if let Some(near) = near.filter(|near| self.entry(*near).is_some()) {
-            return Ok(near.worker());
-        }
-        let fewest = self.workers.iter().enumerate().min_by_key(|(_, worker)| worker.open);
-        fewest.map(|(index, _)| index as u8).ok_or(MediaError::Full("workers"))
-    }
-
     /// Takes a slot of a worker.
     pub(super) fn take_slot(&mut self, worker: u8, kind: LegKind) -> Result<LegId, MediaError> {
         let handle = self.workers.get_mut(usize::from(worker)).ok_or(MediaError::NoSuchLeg)?;
@@ -102,6 +94,8 @@ impl<S: BoundSocket> Engine<S> {
         let generation = entry.generation.wrapping_add(1).max(1);
         *entry = Entry { generation, state: SlotState::Open, kind, ..Entry::default() };
         handle.open += 1;
+        handle.expected.opened(&handle.counters);
+        self.admission.count(AdmissionCount::Opened);
         Ok(LegId::new(worker, slot, generation))
     }
 

@@ -27,8 +27,12 @@ use crate::worker::ice_token;
 const LOCAL_KEYS_MAX: usize = 64;
 
 impl<S: BoundSocket> Media for Engine<S> {
+    fn admission(&mut self) -> Result<(), MediaError> {
+        self.place(None).map(|_| ())
+    }
+
     fn open_webrtc_leg(&mut self, open: WebRtcOpen) -> Result<WebRtcLocal, MediaError> {
-        let worker = self.choose_worker(open.near)?;
+        let worker = self.place(open.near)?;
         self.room(worker, 1)?;
         let id = self.take_slot(worker, LegKind::WebRtc { credentials: None, fingerprint: None })?;
         let Some(handle) = self.workers.get(usize::from(worker)) else { return Err(MediaError::NoSuchLeg) };
@@ -144,7 +148,7 @@ impl<S: BoundSocket> Media for Engine<S> {
     }
 
     fn open_rtp_leg(&mut self, open: RtpOpen) -> Result<RtpLocal, MediaError> {
-        let worker = self.choose_worker(open.near)?;
+        let worker = self.place(open.near)?;
         self.room(worker, 1)?;
         let position = self.config.addresses.iter().position(|local| local.address.is_ipv6() == open.ipv6);
         let position = position.ok_or(MediaError::NoAddress)?;

@@ -3,14 +3,16 @@
 //! It allocates what a worker will use and frees what comes back; it decides slots, ports and routes.
 //! Nothing here blocks.
 
+mod admission;
 mod legs;
 mod media;
 mod routes;
 mod start;
 
+pub use admission::{AdmissionCount, AdmissionCounters};
 pub use start::{Assembled, SimEngine, StartReport};
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use crate::message::{Command, Report, SocketTag};
 use crate::ports::Ports;
 use crate::random::EngineRandom;
 use crate::signal::Signal;
+use admission::Expected;
 use legs::Entry;
 
 /// A bound socket as the control side sees it.
@@ -65,6 +68,9 @@ pub struct Engine<S: BoundSocket = UdpSocket> {
     random: EngineRandom,
     fingerprint: String,
     signal: Arc<Signal>,
+    /// Rings between workers that are there: from, to.
+    rings: BTreeSet<(u8, u8)>,
+    admission: Arc<AdmissionCounters>,
     /// The worker whose reports are looked at next.
     turn: usize,
     threads: Option<start::Threads>,
@@ -107,6 +113,7 @@ struct WorkerHandle<S> {
     open: usize,
     /// Closes that found the ring full: a close cannot fail.
     closes: VecDeque<LegId>,
+    expected: Expected,
 }
 
 impl<S: BoundSocket> Engine<S> {
@@ -131,6 +138,11 @@ impl<S: BoundSocket> Engine<S> {
     /// Counters of the handshakes.
     pub fn handshake_counters(&self) -> Arc<crate::HandshakeCounters> {
         self.handshakes.clone()
+    }
+
+    /// Counters of legs that were opened and refused.
+    pub fn admission_counters(&self) -> Arc<AdmissionCounters> {
+        self.admission.clone()
     }
 
     /// Names the thread that turns the [`crate::Handshaker`]: it is unparked when a worker has something

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use bifrons_rtc::stream::{History, SenderClock};
 
+use rtrb::RingBuffer;
+
 use super::{BoundSocket, Engine};
 use crate::leg::{Route, RouteOutput};
 use crate::media::{MediaError, MediaKind, Output, StreamRef};
@@ -69,9 +71,15 @@ impl<S: BoundSocket> Engine<S> {
             outputs.iter().map(|output| output.to.leg.worker()).filter(|worker| *worker != own).collect()
         };
         let (gone, here) = (workers(before), workers(now));
-        self.room(own, 1)?;
+        // A way there and one back, for keyframe requests.
+        let unjoined: Vec<u8> =
+            here.iter().copied().filter(|worker| !self.rings.contains(&(own, *worker))).collect();
+        self.room(own, 1 + 2 * unjoined.len())?;
         for worker in gone.union(&here) {
-            self.room(*worker, 1)?;
+            self.room(*worker, 3)?;
+        }
+        if self.rings.len() + 2 * unjoined.len() > self.config.limits.replica_rings {
+            return Err(MediaError::Full("the table of rings between workers"));
         }
         let config = self.entry(source.leg).and_then(|entry| entry.streams.get(usize::from(source.mline)));
         let config = config.ok_or(MediaError::NoSuchLeg)?.clone();
@@ -99,11 +107,24 @@ impl<S: BoundSocket> Engine<S> {
             });
             commands.push((*worker, Command::Replica { source, route }));
         }
+        for worker in unjoined {
+            self.join(own, worker)?;
+            self.join(worker, own)?;
+        }
         // Replicas first: the first packet then finds its place.
         commands.rotate_left(1);
         for (worker, command) in commands {
             self.command(worker, command)?;
         }
+        Ok(())
+    }
+
+    /// Makes a ring from one worker to another.
+    fn join(&mut self, from: u8, to: u8) -> Result<(), MediaError> {
+        let (producer, consumer) = RingBuffer::new(self.config.limits.replica_ring);
+        self.command(to, Command::CrossFrom { worker: from, ring: consumer })?;
+        self.command(from, Command::CrossTo { worker: to, ring: producer })?;
+        self.rings.insert((from, to));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Starting: sockets, rings, threads.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -11,6 +12,7 @@ use bifrons_rtc::dtls::{Certificate, DtlsConfig, DtlsContext, Hash};
 use bifrons_rtc::ice::{Random, SeededRandom, TransactionIds};
 use rtrb::RingBuffer;
 
+use super::admission::Expected;
 use super::legs::Entry;
 use super::{Binder, BoundSocket, Engine, EngineClock, WorkerHandle};
 use crate::config::{DriverChoice, EngineConfig, StartError};
@@ -24,6 +26,7 @@ use crate::ports::Ports;
 use crate::random::EngineRandom;
 use crate::signal::Signal;
 use crate::worker::{CrossEnds, Worker, WorkerParts, WorkerSettings};
+use crate::worker_set::SharedWorkerSet;
 
 /// How long a start goes on trying a port that a process before us may not have let go of yet.
 const BIND_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -260,20 +263,16 @@ fn assemble<S: BoundSocket>(
     let handshake_wake: Arc<OnceLock<std::thread::Thread>> = Arc::new(OnceLock::new());
     let limits = config.limits;
     let wakers: Vec<Arc<OnceLock<DriverWaker>>> = (0..config.workers).map(|_| Arc::default()).collect();
-    let mut cross: Vec<CrossEnds> = (0..config.workers)
+    let flags: Arc<[SharedWorkerSet]> = (0..config.workers).map(|_| SharedWorkerSet::default()).collect();
+    let cross: Vec<CrossEnds> = (0..config.workers)
         .map(|_| CrossEnds {
             to: (0..config.workers).map(|_| None).collect(),
             from: (0..config.workers).map(|_| None).collect(),
             wakers: wakers.clone(),
+            flags: flags.clone(),
+            ..CrossEnds::default()
         })
         .collect();
-    for from in 0..config.workers {
-        for to in (0..config.workers).filter(|to| *to != from) {
-            let (producer, consumer) = RingBuffer::new(limits.replica_ring);
-            cross[from].to[to] = Some(producer);
-            cross[to].from[from] = Some(consumer);
-        }
-    }
     let mut handles = Vec::new();
     let mut parts = Vec::new();
     let mut links = Vec::new();
@@ -310,6 +309,7 @@ fn assemble<S: BoundSocket>(
                 coalesce_us: config.coalesce_us,
                 busy_poll: config.busy_poll,
                 slowlink_threshold: config.slowlink_threshold,
+                budgets: limits.budgets,
                 unix_nanos,
             },
             commands: command_out,
@@ -342,6 +342,7 @@ fn assemble<S: BoundSocket>(
             free: (0..limits.legs as u32).collect(),
             open: 0,
             closes: Default::default(),
+            expected: Expected::default(),
         });
     }
     let handshaker = Handshaker::new(context, config.srtp_backend, links, limits.handshakes);
@@ -355,6 +356,8 @@ fn assemble<S: BoundSocket>(
         random: random()?,
         fingerprint,
         signal,
+        rings: BTreeSet::new(),
+        admission: Arc::default(),
         turn: 0,
         threads: None,
         handshakes: handshaker.counters(),

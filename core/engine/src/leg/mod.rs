@@ -21,9 +21,11 @@ pub(crate) use webrtc::{DtlsPhase, FLOWS_MAX, RemotePlan, WebRtcTransport};
 
 use bifrons_rtc::Time;
 
+use crate::budget::{Budget, Rate};
+use crate::config::Budgets;
 use crate::driver::SocketKey;
 use crate::id::LegId;
-use crate::media::LegEnd;
+use crate::media::{LegEnd, MediaKind};
 use std::net::SocketAddr;
 
 /// SSRCs that a leg tells apart; as many as an inbound SRTP context holds.
@@ -40,6 +42,7 @@ pub(crate) struct Leg {
     /// Incoming SSRC → m-line.
     pub ssrcs: Vec<(u32, SsrcUse)>,
     pub pending: Pending,
+    pub budget: LegBudget,
     /// Sends and receives media.
     pub up: bool,
     /// It was told that the leg has ended; nothing is sent any more.
@@ -50,6 +53,33 @@ pub(crate) struct Leg {
     pub report_at: Time,
     /// Transport-wide sequence number of the next packet out.
     pub transport_sequence: u16,
+}
+
+/// What a leg may still have worked on.
+pub(crate) struct LegBudget {
+    media: Budget,
+    rate: Rate,
+    /// From addresses in the flow table.
+    stun_known: Budget,
+    /// From all others.
+    stun_stranger: Budget,
+}
+
+impl LegBudget {
+    /// Spends one packet of media.
+    #[inline]
+    pub(crate) fn take(&mut self, now: Time) -> bool {
+        self.media.take(now, self.rate)
+    }
+
+    /// Spends one STUN message. Strangers spend from a budget of their own: what they send costs an
+    /// established leg no consent.
+    pub(crate) fn take_stun(&mut self, now: Time, rate: Rate, known: bool) -> bool {
+        match known {
+            true => self.stun_known.take(now, rate),
+            false => self.stun_stranger.take(now, rate),
+        }
+    }
 }
 
 /// What a received SSRC is.
@@ -105,6 +135,12 @@ impl Leg {
             streams: Vec::new(),
             ssrcs: Vec::with_capacity(SSRCS_MAX),
             pending: Pending::default(),
+            budget: LegBudget {
+                media: Budget::default(),
+                rate: Rate::new(1, 1),
+                stun_known: Budget::default(),
+                stun_stranger: Budget::default(),
+            },
             up: plain,
             ended: false,
             closing: None,
@@ -148,7 +184,8 @@ impl Leg {
 
     /// Takes the m-lines that were negotiated anew, and goes on with the state of those that stay.
     /// Gives the old ones back, to be freed elsewhere.
-    pub(crate) fn set_streams(&mut self, mut new: Vec<Stream>) -> Vec<Stream> {
+    pub(crate) fn set_streams(&mut self, mut new: Vec<Stream>, budgets: &Budgets) -> Vec<Stream> {
+        self.budget.rate = rate_of(&new, budgets);
         for (new, old) in new.iter_mut().zip(&mut self.streams) {
             new.go_on_from(old);
         }
@@ -187,4 +224,16 @@ impl Leg {
         let rtx = matches!(stream.payload_kind(payload_type), PayloadKind::Rtx(_));
         Some(SsrcUse { mline: mline as u8, rtx })
     }
+}
+
+/// The sum of the m-lines' rates, and the largest of their bursts: by that a leg holds others up at most.
+fn rate_of(streams: &[Stream], budgets: &Budgets) -> Rate {
+    let limits = streams.iter().map(|stream| match stream.kind {
+        MediaKind::Audio => (budgets.audio_packets_per_s, budgets.audio_burst_packets),
+        MediaKind::Video => (budgets.video_packets_per_s, budgets.video_burst_packets),
+    });
+    let unlimited = limits.clone().any(|(per_s, _)| per_s == 0);
+    let (per_s, burst) =
+        limits.fold((0u32, 0), |sum, (per_s, burst)| (sum.0.saturating_add(per_s), burst.max(sum.1)));
+    Rate::new(if unlimited { 0 } else { per_s }, burst)
 }

@@ -21,9 +21,11 @@ pub(crate) enum Word {
     Retransmitted,
     /// Bits a second that the peer says it can take (REMB), 0: never said.
     RembBps,
+    /// Packets dropped because the leg had spent its budget.
+    OverBudget,
 }
 
-const WORDS: usize = 13;
+const WORDS: usize = 14;
 
 /// One writer, relaxed load and store. Each word stands for itself: a report may show a packet whose
 /// bytes are in the next report.
@@ -64,6 +66,7 @@ impl StreamShared {
             nacks_sent: self.get(Word::NacksSent),
             nacks_received: self.get(Word::NacksReceived),
             retransmitted: self.get(Word::Retransmitted),
+            over_budget: self.get(Word::OverBudget),
         }
     }
 }

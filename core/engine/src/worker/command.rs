@@ -82,6 +82,18 @@ impl<D: Driver> Worker<D> {
                 }
                 self.feed_outputs(source);
             }
+            Command::CrossTo { worker, ring } => {
+                if let Some(end) = self.cross.to.get_mut(usize::from(worker)) {
+                    *end = Some(ring);
+                }
+            }
+            Command::CrossFrom { worker, ring } => {
+                if let Some(end) = self.cross.from.get_mut(usize::from(worker)) {
+                    *end = Some(ring);
+                    // The other end may have been in use before this one came.
+                    self.cross.pending.insert(worker);
+                }
+            }
             Command::Gate { source, to, open } => self.set_gate(source, to, open),
             Command::BitrateCap { source, bitrate_bps } => {
                 if let Some(stream) = self.stream_mut(source) {
@@ -211,7 +223,7 @@ impl<D: Driver> Worker<D> {
 
     fn set_streams(&mut self, now: Time, id: LegId, streams: Vec<Stream>) {
         let old = match self.legs.get_mut(id) {
-            Some(leg) => leg.set_streams(streams),
+            Some(leg) => leg.set_streams(streams, &self.settings.budgets),
             None => {
                 self.counters.count(Drop::StaleCommand);
                 streams

@@ -9,30 +9,51 @@ use crate::driver::{Driver, HEADROOM};
 use crate::media::StreamRef;
 use crate::message::Cross;
 
-/// Messages a turn from each worker.
-const CROSS_MAX: usize = 128;
+/// Messages a turn from one worker.
+const CROSS_WORKER_MAX: usize = 128;
+/// Messages a turn from all workers: as many as there may be packets from the network.
+const CROSS_TURN_MAX: usize = 256;
 
 impl<D: Driver> Worker<D> {
+    /// Takes what other workers have sent. Only the rings of those are looked at that have said so: the
+    /// cost of a turn does not grow with the number of workers.
     pub(super) fn take_cross(&mut self, now: Time) {
-        for worker in 0..self.cross.from.len() {
-            for _ in 0..CROSS_MAX {
-                let Some(Some(ring)) = self.cross.from.get_mut(worker) else { break };
-                let Ok(message) = ring.pop() else { break };
-                self.busy = true;
-                match message {
-                    Cross::Packet { source, ssrc, index, len, bytes } => {
-                        let bytes = bytes.get(..usize::from(len)).unwrap_or_default();
-                        self.replicate(now, source, ssrc, index, bytes);
-                    }
-                    Cross::SenderReport { source, mapping, clock } => {
-                        if let Some(replica) = self.replicas.get_mut(&source) {
-                            replica.mapping = Some(mapping);
-                            replica.clock = clock;
-                        }
-                    }
-                    Cross::Keyframe { source } => self.request_keyframe(now, source),
+        let Some(flags) = self.cross.flags.get(usize::from(self.settings.index)) else { return };
+        flags.take_into(&mut self.cross.pending);
+        let mut left = CROSS_TURN_MAX;
+        while left > 0
+            && let Some(worker) = self.cross.pending.next_from(self.cross.first)
+        {
+            self.busy = true;
+            self.cross.first = worker.wrapping_add(1);
+            let mut more = left.min(CROSS_WORKER_MAX);
+            left -= more;
+            while more > 0 {
+                let ring = self.cross.from.get_mut(usize::from(worker)).and_then(Option::as_mut);
+                let Some(message) = ring.and_then(|ring| ring.pop().ok()) else {
+                    self.cross.pending.remove(worker);
+                    left += more;
+                    break;
+                };
+                more -= 1;
+                self.take_message(now, message);
+            }
+        }
+    }
+
+    fn take_message(&mut self, now: Time, message: Cross) {
+        match message {
+            Cross::Packet { source, ssrc, index, len, bytes } => {
+                let bytes = bytes.get(..usize::from(len)).unwrap_or_default();
+                self.replicate(now, source, ssrc, index, bytes);
+            }
+            Cross::SenderReport { source, mapping, clock } => {
+                if let Some(replica) = self.replicas.get_mut(&source) {
+                    replica.mapping = Some(mapping);
+                    replica.clock = clock;
                 }
             }
+            Cross::Keyframe { source } => self.request_keyframe(now, source),
         }
     }
 
@@ -61,27 +82,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Notes that a worker has something to take.
-    pub(super) fn note_cross(&mut self, worker: u8) {
-        if let Some(bit) = 1u128.checked_shl(u32::from(worker)) {
-            self.cross_woken |= bit;
-        } else {
-            self.wake_worker(usize::from(worker));
-        }
-    }
-
-    /// Wakes the workers that got something, once a turn.
+    /// Tells the workers that got something, once a turn, and wakes those whom nobody else has.
     pub(super) fn flush_cross(&mut self) {
-        let mut woken = std::mem::take(&mut self.cross_woken);
-        while woken != 0 {
-            self.wake_worker(woken.trailing_zeros() as usize);
-            woken &= woken - 1;
-        }
-    }
-
-    fn wake_worker(&self, worker: usize) {
-        if let Some(waker) = self.cross.wakers.get(worker).and_then(|waker| waker.get()) {
-            waker.wake();
+        for worker in self.cross.told.drain() {
+            let flags = self.cross.flags.get(usize::from(worker));
+            if flags.is_some_and(|flags| flags.insert(self.settings.index))
+                && let Some(waker) = self.cross.wakers.get(usize::from(worker)).and_then(|waker| waker.get())
+            {
+                waker.wake();
+            }
         }
     }
 
@@ -89,7 +98,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn send_cross(&mut self, worker: u8, message: Cross) {
         match self.cross.to.get_mut(usize::from(worker)) {
             Some(Some(ring)) => match ring.push(message) {
-                Ok(()) => self.note_cross(worker),
+                Ok(()) => self.cross.told.insert(worker),
                 Err(_) => self.counters.count(Drop::ReplicaFull),
             },
             _ => self.counters.count(Drop::ReplicaGone),

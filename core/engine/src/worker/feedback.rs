@@ -156,6 +156,11 @@ impl<D: Driver> Worker<D> {
         if !responder.allow(sequence, now, round_trip) {
             return Ok(());
         }
+        // One small NACK asks for many packets: whoever asks pays for each.
+        if !leg.budget.take(now) {
+            stream.shared.add(Word::OverBudget, 1);
+            return Err(Drop::LegOverBudget);
+        }
         if let (Crypto::Srtp(_), Some(history)) = (&leg.crypto, stream.output.ciphertext.as_deref()) {
             let bytes = history.get(slab, original.outgoing_index).ok_or(Drop::NackMiss)?;
             stream.shared.add(Word::Retransmitted, 1);

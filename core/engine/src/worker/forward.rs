@@ -134,7 +134,7 @@ impl<D: Driver> Worker<D> {
         match ring.push(message) {
             Ok(()) => {
                 self.counters.add(Work::Replicated, 1);
-                self.note_cross(worker);
+                self.cross.told.insert(worker);
             }
             Err(_) => self.counters.count(Drop::ReplicaFull),
         }

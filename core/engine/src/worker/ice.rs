@@ -60,6 +60,10 @@ impl<D: Driver> Worker<D> {
             return Err(Drop::StunNoLeg);
         }
         self.current = Some(id);
+        let known = self.flows.get(local, received.source) == Some(id.slot());
+        if !leg.budget.take_stun(now, self.stun_rate, known) {
+            return Err(Drop::StunOverBudget);
+        }
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return Err(Drop::StunNoLeg) };
         let mut sink = IceSink { driver: &mut self.driver, locals: &self.locals, counters: &self.counters };
         let outcome = webrtc.agent.handle_stun(now, local, received.source, &message, &mut sink);

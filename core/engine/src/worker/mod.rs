@@ -28,6 +28,8 @@ use bifrons_rtc::stream::HistorySlab;
 use bifrons_wire::rtcp::NtpTime;
 use rtrb::{Consumer, Producer};
 
+use crate::budget::Rate;
+use crate::config::Budgets;
 use crate::counter::{Counters, Drop, Work};
 use crate::driver::eventfd::duplicate;
 use crate::driver::{Driver, DriverWaker, Received, SocketKey, Wait};
@@ -35,12 +37,14 @@ use crate::flow::FlowTable;
 use crate::handshake::{ToHandshake, WorkerLink};
 use crate::id::LegId;
 use crate::leg::LegTable;
+use crate::load::LoadMeter;
 use crate::media::{LegEnd, Notice, StreamRef};
 use crate::message::{Command, Cross, Garbage, Replica, Report, SocketTag};
 use crate::random::EngineRandom;
 use crate::signal::Signal;
 
 use crate::timer::Wheel;
+use crate::worker_set::{SharedWorkerSet, WorkerSet};
 
 pub(crate) use ice::ice_token;
 
@@ -70,6 +74,7 @@ pub(crate) struct WorkerSettings {
     pub coalesce_us: u32,
     pub busy_poll: bool,
     pub slowlink_threshold: u32,
+    pub budgets: Budgets,
     /// Unix time at [`Time::ZERO`], nanoseconds.
     pub unix_nanos: u64,
 }
@@ -90,12 +95,20 @@ pub struct WorkerParts<S> {
     pub(crate) waker: Arc<std::sync::OnceLock<DriverWaker>>,
 }
 
-/// Rings to and from the other workers, by their number.
+/// Rings to and from the other workers, by their number. A ring is made when a route first needs it.
 #[derive(Default)]
 pub(crate) struct CrossEnds {
     pub to: Vec<Option<Producer<Cross>>>,
     pub from: Vec<Option<Consumer<Cross>>>,
     pub wakers: Vec<Arc<std::sync::OnceLock<DriverWaker>>>,
+    /// By worker: who has something for it.
+    pub flags: Arc<[SharedWorkerSet]>,
+    /// Whose rings are to be looked at.
+    pub pending: WorkerSet,
+    /// Who is looked at first in the next turn.
+    pub first: u8,
+    /// Who got something this turn.
+    pub told: WorkerSet,
 }
 
 /// A packet that came before the keys.
@@ -108,6 +121,7 @@ struct Held {
 pub struct Worker<D: Driver> {
     driver: D,
     settings: WorkerSettings,
+    stun_rate: Rate,
     legs: LegTable,
     flows: FlowTable,
     wheel: Wheel,
@@ -124,8 +138,7 @@ pub struct Worker<D: Driver> {
     random: EngineRandom,
     handshake: WorkerLink,
     cross: CrossEnds,
-    /// Workers that got something this turn.
-    cross_woken: u128,
+    load: LoadMeter,
     replicas: HashMap<StreamRef, Box<Replica>>,
     slab: HistorySlab,
     batch: Vec<Received>,
@@ -166,7 +179,7 @@ impl<D: Driver> Worker<D> {
             random: parts.random,
             handshake: parts.handshake,
             cross: parts.cross,
-            cross_woken: 0,
+            load: LoadMeter::new(now),
             replicas: HashMap::with_capacity(settings.replicas * 2),
             slab: HistorySlab::new(settings.history_bytes),
             batch: Vec::with_capacity(BATCH),
@@ -176,6 +189,7 @@ impl<D: Driver> Worker<D> {
             failed: false,
             busy: false,
             turned_at: now,
+            stun_rate: Rate::new(settings.budgets.stun_per_s, settings.budgets.stun_burst),
             driver,
             settings,
         }
@@ -187,6 +201,9 @@ impl<D: Driver> Worker<D> {
         let busy = self.turn_at(now);
         // The watchdog: a turn that takes long delays every packet behind it.
         let took_us = (self.driver.now() - now).as_micros() as u64;
+        if !busy && !self.settings.busy_poll {
+            self.load.add(Duration::from_micros(took_us));
+        }
         if took_us > self.counters.work(Work::TurnMaxUs) {
             self.counters.set(Work::TurnMaxUs, took_us);
         }
@@ -205,6 +222,7 @@ impl<D: Driver> Worker<D> {
     pub fn turn_at(&mut self, now: Time) -> bool {
         self.turned_at = now;
         self.busy = false;
+        self.load.turn_begins(now);
         // Nothing that a caught panic leaves half done is read again before it is made anew: the leg
         // that was worked on is ended.
         if catch_unwind(AssertUnwindSafe(|| self.turn_inner(now))).is_err() {
@@ -217,7 +235,12 @@ impl<D: Driver> Worker<D> {
         self.counters.add(Work::Turns, 1);
         self.counters.set(Work::Legs, self.legs.len() as u64);
         self.counters.set(Work::Flows, self.flows.len() as u64);
-        self.counters.set_driver(&self.driver.counters());
+        let counted = self.driver.counters();
+        self.counters.set_driver(&counted);
+        if self.busy {
+            self.load.turn_worked(now);
+        }
+        self.load.publish(now, counted.received + counted.sent, &self.counters);
         self.busy
     }
 

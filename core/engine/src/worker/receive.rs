@@ -159,6 +159,10 @@ impl<D: Driver> Worker<D> {
             }
         };
         let stream = leg.streams.get(usize::from(what.mline)).ok_or(Drop::NoStream)?;
+        if !leg.budget.take(now) {
+            stream.shared.add(Word::OverBudget, 1);
+            return Err(Drop::LegOverBudget);
+        }
         let transport_cc = stream.extensions.transport_cc;
         // These numbers count the packets of a whole leg: one receiver takes them all, or each would report
         // the packets of the other streams as lost. It is that of the first stream that has one.
@@ -264,6 +268,12 @@ impl<D: Driver> Worker<D> {
             && rtp.hear_rtcp(received.source) == SourceVerdict::Refused
         {
             return self.drop_packet(received, Drop::SourceRefused);
+        }
+        if !leg.budget.take(now) {
+            if let Some(stream) = leg.streams.first() {
+                stream.shared.add(Word::OverBudget, 1);
+            }
+            return self.drop_packet(received, Drop::LegOverBudget);
         }
         self.counters.add(Work::Rtcp, 1);
         self.take_rtcp(now, id, &received, len);

@@ -57,6 +57,9 @@ fn config(address: &str) -> EngineConfig {
         ..EngineConfig::default()
     };
     config.limits.legs = 256;
+    // As fast as packets come back.
+    config.limits.budgets.audio_packets_per_s = 0;
+    config.limits.budgets.video_packets_per_s = 0;
     config
 }
 
