@@ -25,9 +25,12 @@ mod leg;
 mod load;
 pub mod media;
 mod message;
+#[cfg(all(test, feature = "loom"))]
+mod models;
 mod ports;
 mod random;
 mod signal;
+mod sync;
 pub mod tap;
 mod timer;
 mod worker;

@@ -1,9 +1,9 @@
 //! Wakes the control side, once however much there is.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::driver::eventfd::{self, EventFd};
+use crate::driver::eventfd;
+use crate::sync::{AtomicBool, EventFd, Ordering};
 
 /// An eventfd that workers make readable when they have something to tell.
 #[derive(Debug)]
@@ -18,9 +18,10 @@ impl Signal {
         Ok(Self { event: EventFd::new()?, noted: AtomicBool::new(false), fired: AtomicBool::new(false) })
     }
 
-    /// There is something in a ring.
+    /// There is something in a ring. Swapped, not stored: whoever takes the flag away takes with it what all
+    /// have pushed who set it, and not only the last of them.
     pub(crate) fn note(&self) {
-        self.noted.store(true, Ordering::Release);
+        self.noted.swap(true, Ordering::AcqRel);
     }
 
     /// Makes the descriptor readable if something was noted and it is not yet.
@@ -33,13 +34,21 @@ impl Signal {
         }
     }
 
-    /// The control side has seen it; call before the rings are looked at. The descriptor is cleared
-    /// first: whoever fires in between has filled a ring that is looked at afterwards.
+    /// The control side has seen it; call before the rings are looked at.
+    ///
+    /// The descriptor is cleared first: whoever fires in between has filled a ring that is looked at
+    /// afterwards. It is cleared always, because one who fires may set the flag long before it makes the
+    /// descriptor readable. And the flag is swapped, not stored: so all is seen that was pushed before it was
+    /// set (`models/signal.rs` has what goes wrong otherwise).
     pub(crate) fn clear(&self) {
-        if self.fired.load(Ordering::Acquire) {
-            self.event.clear();
-            self.fired.store(false, Ordering::SeqCst);
-        }
+        self.event.clear();
+        self.fired.swap(false, Ordering::AcqRel);
+    }
+
+    /// What the control side sleeps on, for the models.
+    #[cfg(all(test, feature = "loom"))]
+    pub(crate) fn event(&self) -> &EventFd {
+        &self.event
     }
 
     pub(crate) fn fd(&self) -> RawFd {

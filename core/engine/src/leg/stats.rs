@@ -1,8 +1,7 @@
 //! Statistics of an m-line, written by its worker and read by the control side.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use crate::media::StreamStats;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// A word of [`StreamShared`].
 #[derive(Clone, Copy, Debug)]
