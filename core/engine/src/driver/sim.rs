@@ -23,6 +23,8 @@ const INBOX_MAX: usize = 4_096;
 /// Datagrams whose memory is kept to be used again. As many on the way at one time cost no allocation,
 /// so that a worker's allocations are its own and not those of the network below it.
 const SPARE_MAX: usize = 1_024;
+/// Copies that [`Network::watch`] keeps; later datagrams are not copied.
+const WATCHED_MAX: usize = 65_536;
 
 /// What a way through the network does to datagrams. Chances are in parts of 1,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +73,10 @@ struct State {
     undelivered: u64,
     /// Memory of datagrams that have arrived.
     spare: Vec<Vec<u8>>,
+    watched: Option<(IpAddr, Vec<Datagram>)>,
 }
 
+#[derive(Clone)]
 struct Datagram {
     at: Time,
     number: u64,
@@ -116,6 +120,7 @@ impl Network {
             hosts: Vec::new(),
             undelivered: 0,
             spare: (0..SPARE_MAX).map(|_| Vec::with_capacity(BUFFER_BYTES)).collect(),
+            watched: None,
         })))
     }
 
@@ -181,6 +186,12 @@ impl Network {
         state.now = state.now.max(to);
         while state.on_the_way.peek().is_some_and(|Reverse(datagram)| datagram.at <= state.now) {
             let Some(Reverse(datagram)) = state.on_the_way.pop() else { return };
+            if let Some((address, seen)) = &mut state.watched
+                && *address == datagram.to.ip()
+                && seen.len() < WATCHED_MAX
+            {
+                seen.push(datagram.clone());
+            }
             let host = state.bound.get(&datagram.to).copied();
             match host.and_then(|host| state.hosts.get_mut(host)) {
                 Some(inbox) if inbox.len() < INBOX_MAX => inbox.push_back(datagram),
@@ -190,6 +201,18 @@ impl Network {
                 }
             }
         }
+    }
+
+    /// Keeps a copy of what arrives at a host from now on, for [`Network::watched`]; up to 65,536 datagrams.
+    pub fn watch(&self, address: IpAddr) {
+        self.0.borrow_mut().watched = Some((address, Vec::new()));
+    }
+
+    /// What has arrived at the watched host since the last call: from, to, bytes.
+    pub fn watched(&self) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        let mut state = self.0.borrow_mut();
+        let seen = state.watched.as_mut().map(|(_, seen)| std::mem::take(seen)).unwrap_or_default();
+        seen.into_iter().map(|datagram| (datagram.from, datagram.to, datagram.bytes)).collect()
     }
 
     /// Datagrams that arrived where nobody was bound, or at a full host.
