@@ -116,6 +116,7 @@ impl<D: Driver> Worker<D> {
             if held.leg == id {
                 let held = self.held.remove(at);
                 self.counters.add(Work::Held, 1);
+                self.driver.take(&held.received.buffer);
                 self.receive_media(now, id, held.received, false);
             } else {
                 at += 1;

@@ -10,6 +10,7 @@ mod feedback;
 mod forward;
 mod handshake;
 mod ice;
+mod in_hand;
 mod notice;
 mod receive;
 mod report;
@@ -45,6 +46,8 @@ use crate::signal::Signal;
 
 use crate::timer::Wheel;
 use crate::worker_set::{SharedWorkerSet, WorkerSet};
+
+use in_hand::InHand;
 
 pub(crate) use ice::ice_token;
 
@@ -119,7 +122,7 @@ struct Held {
 
 /// One engine thread's state.
 pub struct Worker<D: Driver> {
-    driver: D,
+    driver: InHand<D>,
     settings: WorkerSettings,
     stun_rate: Rate,
     legs: LegTable,
@@ -190,7 +193,7 @@ impl<D: Driver> Worker<D> {
             busy: false,
             turned_at: now,
             stun_rate: Rate::new(settings.budgets.stun_per_s, settings.budgets.stun_burst),
-            driver,
+            driver: InHand::new(driver),
             settings,
         }
     }
@@ -256,6 +259,8 @@ impl<D: Driver> Worker<D> {
         self.busy |= !self.batch.is_empty();
         self.warm();
         while let Some(received) = self.batch.pop() {
+            self.current = None;
+            self.driver.take(&received.buffer);
             self.receive(now, received);
         }
         self.run_timers(now);
@@ -307,7 +312,7 @@ impl<D: Driver> Worker<D> {
 
     /// The driver, for its own counters and, in simulations, its buffers.
     pub fn driver(&self) -> &D {
-        &self.driver
+        self.driver.driver()
     }
 
     /// Buffers that are kept from turn to turn: early packets of legs whose keys are on the way.
@@ -315,9 +320,10 @@ impl<D: Driver> Worker<D> {
         self.held.len()
     }
 
-    /// Ends the leg that was worked on.
+    /// Ends the leg that was worked on, and gives back the buffers that were in hand.
     fn after_panic(&mut self, now: Time) {
         self.counters.count(Drop::Panic);
+        self.driver.release_all();
         if let Some(leg) = self.current.take() {
             self.end_leg(leg, LegEnd::WorkerLost);
         }

@@ -82,6 +82,7 @@ impl<D: Driver> Worker<D> {
             if !expected || rtcp || mine >= HELD_LEG_MAX || self.held.len() >= HELD_MAX {
                 return self.drop_packet(received, Drop::NoKeys);
             }
+            self.driver.lay_down(&received.buffer);
             self.held.push(Held { leg: id, received });
             return;
         }

@@ -4,23 +4,29 @@ use bifrons_rtc::Time;
 use bifrons_rtc::dtls::Certificate;
 
 use crate::counter::Drop;
+use crate::driver::Driver;
 use crate::driver::sim::{Link, Network};
-use crate::media::{Latching, LegEnd, Media, Notice, RtpOpen, StreamRef};
+use crate::media::{
+    Feedback, Latching, LegEnd, Media, MediaKind, Notice, Output, PayloadType, RtpOpen, RtpRemote,
+    StreamConfig, StreamRef,
+};
 use crate::message::Command;
 use crate::{EngineConfig, LegId, LocalAddress, SimEngine};
+
+const BUFFERS: u32 = 64;
 
 fn engine() -> (Network, SimEngine) {
     let network = Network::new(1, Link::default(), Time::from_millis(5_000));
     let mut config = EngineConfig {
         addresses: vec![LocalAddress { address: "10.0.0.1".parse().unwrap(), advertised: None }],
         webrtc_port: Some(5_000),
-        rtp_port_range: (20_000, 20_009),
+        rtp_port_range: (20_000, 20_099),
         ..EngineConfig::default()
     };
     config.limits.legs = 8;
     config.limits.commands = 16;
     let certificate = Certificate::generate().unwrap();
-    let sim = SimEngine::new(config, &certificate, &network, 1, 64).unwrap();
+    let sim = SimEngine::new(config, &certificate, &network, 1, BUFFERS).unwrap();
     (network, sim)
 }
 
@@ -51,6 +57,96 @@ fn a_panic_ends_its_leg_only() {
     sim.turn();
     notices(&mut sim);
     assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Legs), 0);
+}
+
+/// A leg with one audio m-line whose remote address is this, and the address that it receives at.
+fn talk(sim: &mut SimEngine, remote: SocketAddr) -> (LegId, SocketAddr) {
+    let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let local = sim.engine.open_rtp_leg(open).unwrap();
+    let plan = RtpRemote { rtp: remote, rtcp: None, rtcp_mux: true, sdes: None };
+    sim.engine.set_rtp_remote(local.leg, plan).unwrap();
+    let line = StreamConfig {
+        kind: MediaKind::Audio,
+        mid: String::new(),
+        send: true,
+        recv: true,
+        payload_types: vec![PayloadType {
+            number: 0,
+            encoding: "pcmu".to_owned(),
+            clock_hz: 8_000,
+            repairs: None,
+        }],
+        remote_ssrcs: vec![],
+        remote_rtx_ssrc: None,
+        local_ssrc: 7,
+        local_rtx_ssrc: None,
+        cname: "bifrons".to_owned(),
+        extensions: vec![],
+        feedback: Feedback::default(),
+    };
+    sim.engine.set_streams(local.leg, vec![line]).unwrap();
+    (local.leg, local.rtp)
+}
+
+#[test]
+fn a_panic_loses_no_buffer_wherever_it_strikes() {
+    let (network, mut sim) = engine();
+    let host = network.add_host();
+    let phones: Vec<SocketAddr> = (0..3).map(|n| SocketAddr::from(([10, 0, 0, 2], 4_000 + 2 * n))).collect();
+    assert!(phones.iter().all(|phone| network.bind(host, *phone)));
+    let hearers: Vec<StreamRef> =
+        phones[1..].iter().map(|phone| StreamRef { leg: talk(&mut sim, *phone).0, mline: 0 }).collect();
+    // Each from another source, so that the hearers have not had it.
+    let packet = |ssrc: u8| [&[0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, ssrc, 5][..], &[7; 160]].concat();
+    // The fault strikes at the first touch of a buffer, then at the second, and so on, until the packet gets
+    // through; then at the first again.
+    let (mut fault, mut panics, mut passed) = (0, 0, 0);
+    while panics < 3 * BUFFERS {
+        let (leg, local) = talk(&mut sim, phones[0]);
+        let to = hearers.iter().map(|to| Output { to: *to, open: true, payload_types: vec![(0, 0)] });
+        sim.engine.set_route(StreamRef { leg, mline: 0 }, to.collect()).unwrap();
+        sim.turn();
+        let before = sim.engine.counters()[0].dropped(Drop::Panic);
+        network.send(phones[0], local, &packet(panics as u8));
+        network.advance(network.now() + std::time::Duration::from_millis(5));
+        while network.take(host).is_some() {}
+        sim.workers[0].driver.fault_in = Some(fault);
+        sim.turn();
+        sim.workers[0].driver.fault_in = None;
+        if sim.engine.counters()[0].dropped(Drop::Panic) > before {
+            panics += 1;
+            let ended = notices(&mut sim).contains(&Notice::Ended { leg, why: LegEnd::WorkerLost });
+            assert_eq!(ended, fault > 0, "at the first touch it is not known yet whose packet it is");
+            fault += 1;
+        } else {
+            assert!(fault > 5, "a packet for two hearers touches buffers more often than {fault} times");
+            passed += 1;
+            fault = 0;
+        }
+        assert_eq!(sim.workers[0].driver().lent(), 0);
+        sim.engine.close_leg(leg);
+        // Far enough that ports have rested, and that three panics are not one fault.
+        network.advance(network.now() + std::time::Duration::from_secs(20));
+        sim.turn();
+        notices(&mut sim);
+    }
+    assert!(passed > 3, "{passed}");
+    assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Restarts), 0);
+    assert_eq!(sim.workers[0].driver().counters().no_buffers, 0);
+    // And still the worker receives.
+    let (leg, local) = talk(&mut sim, phones[0]);
+    let to = hearers.iter().map(|to| Output { to: *to, open: true, payload_types: vec![(0, 0)] });
+    sim.engine.set_route(StreamRef { leg, mline: 0 }, to.collect()).unwrap();
+    sim.turn();
+    while network.take(host).is_some() {}
+    network.send(phones[0], local, &packet(u8::MAX));
+    for _ in 0..2 {
+        network.advance(network.now() + std::time::Duration::from_millis(5));
+        sim.turn();
+    }
+    network.advance(network.now() + std::time::Duration::from_millis(5));
+    let heard = std::iter::from_fn(|| network.take(host)).filter(|(_, _, bytes)| bytes[1] == 0);
+    assert_eq!(heard.count(), 2);
 }
 
 #[test]
