@@ -18,6 +18,7 @@ use super::address::{self, NAME_BYTES};
 use super::clock::Clock;
 use super::memory::Memory;
 use super::table::Table;
+use super::timestamp;
 use super::{
     BUFFER_BYTES, Buffer, DATAGRAM_BYTES_MAX, Driver, DriverCounters, DriverWaker, HEADROOM, Received,
     SocketKey, Wait,
@@ -67,6 +68,8 @@ pub struct Mmsg {
     headers: Box<[libc::mmsghdr; BATCH]>,
     vectors: Box<[libc::iovec; BATCH]>,
     names: Box<[[u8; NAME_BYTES]; BATCH]>,
+    /// Bytes at the start of the headroom for the kernel's control message; 0: none is asked for.
+    control_bytes: usize,
     counters: DriverCounters,
 }
 
@@ -102,8 +105,16 @@ impl Mmsg {
             // SAFETY: as above.
             vectors: Box::new(unsafe { zeroed() }),
             names: Box::new([[0; NAME_BYTES]; BATCH]),
+            control_bytes: 0,
             counters: DriverCounters::default(),
         })
+    }
+
+    /// The same, with [`Driver::arrived_ns`]. To be called before the first socket is added.
+    #[must_use]
+    pub fn with_timestamps(mut self) -> Self {
+        self.control_bytes = timestamp::CONTROL_BYTES;
+        self
     }
 
     /// Receives up to `want` datagrams from one socket. Returns whether it may have more.
@@ -122,8 +133,8 @@ impl Mmsg {
             header.msg_namelen = NAME_BYTES as u32;
             header.msg_iov = addr_of_mut!(self.vectors[i]);
             header.msg_iovlen = 1;
-            header.msg_control = null_mut();
-            header.msg_controllen = 0;
+            header.msg_control = if self.control_bytes > 0 { base.cast() } else { null_mut() };
+            header.msg_controllen = self.control_bytes;
             header.msg_flags = 0;
         }
         self.counters.system_calls += 1;
@@ -249,6 +260,9 @@ impl Driver for Mmsg {
 
     fn add_socket(&mut self, socket: UdpSocket, tag: u64) -> Result<SocketKey, UdpSocket> {
         let fd = socket.as_raw_fd();
+        if self.control_bytes > 0 && timestamp::enable(fd).is_err() {
+            return Err(socket);
+        }
         let index = self.table.insert(socket, tag)?;
         let registered =
             self.poll.registry().register(&mut SourceFd(&fd), Token(index as usize), Interest::READABLE);
@@ -303,6 +317,10 @@ impl Driver for Mmsg {
 
     fn bytes(&mut self, buffer: &Buffer) -> &mut [u8] {
         self.memory.bytes(buffer.0)
+    }
+
+    fn arrived_ns(&mut self, buffer: &Buffer) -> Option<u64> {
+        timestamp::read(&self.memory.bytes(buffer.0)[..self.control_bytes])
     }
 
     fn bytes_pair(&mut self, from: &Buffer, to: &Buffer) -> (&[u8], &mut [u8]) {

@@ -17,6 +17,7 @@ pub mod mmsg;
 pub mod sim;
 mod table;
 pub mod thread;
+mod timestamp;
 pub mod uring;
 
 pub use clock::Clock;
@@ -121,6 +122,12 @@ pub trait Driver {
 
     /// All bytes of a buffer, headroom and tailroom included ([`BUFFER_BYTES`]).
     fn bytes(&mut self, buffer: &Buffer) -> &mut [u8];
+
+    /// When the kernel received the datagram in this buffer, nanoseconds since 1970. Only a driver made
+    /// for measuring knows it, and only until the headroom is written.
+    fn arrived_ns(&mut self, _buffer: &Buffer) -> Option<u64> {
+        None
+    }
 
     /// Two buffers at once: the first to read, the second to write.
     fn bytes_pair(&mut self, from: &Buffer, to: &Buffer) -> (&[u8], &mut [u8]);

@@ -22,6 +22,7 @@ use super::buf_ring::BufRing;
 use super::clock::Clock;
 use super::memory::Memory;
 use super::table::Table;
+use super::timestamp;
 use super::{
     BUFFER_BYTES, Buffer, DATAGRAM_BYTES_MAX, Driver, DriverCounters, DriverWaker, HEADROOM, Received,
     SocketKey, TAILROOM, Wait,
@@ -71,7 +72,7 @@ pub struct Uring {
     in_flight: Vec<u32>,
     /// Their addresses; the kernel reads them inside the submitting call.
     destinations: Vec<SockAddr>,
-    /// What every receive is armed with: only the length of the name is read from it.
+    /// What every receive is armed with: only the lengths of name and control data are read from it.
     receive_header: Box<libc::msghdr>,
     table: Table<Receive>,
     to_arm: Vec<u32>,
@@ -156,6 +157,14 @@ impl Uring {
         driver.arm_wake();
         driver.enter(0, None);
         Ok(driver)
+    }
+
+    /// The same, with [`Driver::arrived_ns`]. To be called before the first socket is added.
+    #[must_use]
+    pub fn with_timestamps(mut self) -> Self {
+        self.receive_header.msg_namelen = timestamp::NAME_BYTES_BEFORE_CONTROL as u32;
+        self.receive_header.msg_controllen = timestamp::CONTROL_BYTES;
+        self
     }
 
     /// Queues one entry; a full queue is handed to the kernel first.
@@ -317,6 +326,9 @@ impl Driver for Uring {
 
     fn add_socket(&mut self, socket: UdpSocket, tag: u64) -> Result<SocketKey, UdpSocket> {
         let fd = socket.as_raw_fd();
+        if self.receive_header.msg_controllen > 0 && timestamp::enable(fd).is_err() {
+            return Err(socket);
+        }
         let index = self.table.insert(socket, tag)?;
         self.counters.system_calls += 1;
         if self.ring.submitter().register_files_update(index, &[fd]).is_err() {
@@ -356,6 +368,13 @@ impl Driver for Uring {
 
     fn bytes(&mut self, buffer: &Buffer) -> &mut [u8] {
         self.memory.bytes(buffer.0)
+    }
+
+    fn arrived_ns(&mut self, buffer: &Buffer) -> Option<u64> {
+        let control_bytes = self.receive_header.msg_controllen;
+        let bytes = self.memory.bytes(buffer.0);
+        let filled = u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize; // controllen
+        timestamp::read(&bytes[HEADROOM - control_bytes..HEADROOM][..filled.min(control_bytes)])
     }
 
     fn bytes_pair(&mut self, from: &Buffer, to: &Buffer) -> (&[u8], &mut [u8]) {
