@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::client::Client;
 use crate::janus::{Handle, Janus};
-use crate::media::{Command, End, Event};
+use crate::media::{Command, End, Event, Sending};
 use crate::{sdp, uas};
 
 /// Longest wait for ICE and DTLS.
@@ -27,12 +27,55 @@ pub enum Scenario {
     Nosip,
     /// The same by a SIP call to the generator's phone: `janus.plugin.sip`.
     Sip,
+    /// EchoTest legs that are up and silent: what a leg costs without media.
+    Idle,
+    /// SIP accounts registered at the generator's registrar, which challenges them.
+    Registrations,
+    /// SDES-SRTP to plain RTP, through rtpengine.
+    Rtpengine,
+    /// Plain RTP to plain RTP, through rtpengine.
+    RtpengineRtp,
     /// WebRTC to itself, through an engine inside the generator's process.
     EngineEcho,
     /// WebRTC to plain RTP, likewise.
     EngineBridge,
-    /// Plain RTP to plain RTP, likewise.
+    /// SDES-SRTP to plain RTP, likewise.
+    EngineSdes,
+    /// Plain RTP to plain RTP, a port pair a leg, likewise.
     EngineRtp,
+    /// One WebRTC client's video to as many others as there are calls, likewise.
+    EngineFanout,
+}
+
+/// What a scenario is played on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A server with the Janus API.
+    Janus,
+    /// rtpengine, by its NG protocol.
+    Rtpengine,
+    /// The engine inside the generator's process.
+    Engine,
+}
+
+impl Scenario {
+    /// What it is played on.
+    pub fn stage(self) -> Stage {
+        match self {
+            Self::Echotest | Self::Nosip | Self::Sip | Self::Idle | Self::Registrations => Stage::Janus,
+            Self::Rtpengine | Self::RtpengineRtp => Stage::Rtpengine,
+            Self::EngineEcho
+            | Self::EngineBridge
+            | Self::EngineSdes
+            | Self::EngineRtp
+            | Self::EngineFanout => Stage::Engine,
+        }
+    }
+
+    /// Its name, as on the command line.
+    pub fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 /// Who waits for which call to be up.
@@ -79,13 +122,13 @@ impl MediaLink {
     ///
     /// # Errors
     /// ICE or DTLS failed.
-    pub async fn add(&self, call: u32, ends: Vec<End>) -> Result<(), String> {
+    pub async fn add(&self, call: u32, ends: Vec<End>, sending: Sending) -> Result<(), String> {
         let wait = ends.iter().any(|end| matches!(end, End::WebRtc(..)));
         let (up, is_up) = oneshot::channel();
         if wait {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(call, up);
         }
-        self.tell(Command::Add(call, ends));
+        self.tell(Command::Add(call, ends, sending));
         if !wait {
             return Ok(());
         }
@@ -106,7 +149,9 @@ pub struct Calls {
     pub media: MediaLink,
     /// Addresses of the shared plain RTP sockets.
     pub plain: Vec<SocketAddr>,
-    /// The phone of the `sip` scenario.
+    /// What each end of a call sends.
+    pub sending: Sending,
+    /// The phone and registrar of the SIP scenarios.
     pub phone: Option<(SocketAddr, uas::Media)>,
 }
 
@@ -120,17 +165,27 @@ impl Calls {
         Ok((Client::new(address, call, self.dtls.clone())?, socket, address))
     }
 
-    /// Sets up one call.
+    /// Sets up one call, or registers one account.
     ///
     /// # Errors
     /// Says which request or event went wrong.
-    pub async fn place(&self, janus: &Janus, session: u64, call: u32) -> Result<Handle, String> {
+    pub async fn place(
+        &self,
+        janus: &Janus,
+        session: u64,
+        call: u32,
+        sending: Sending,
+    ) -> Result<Handle, String> {
         let plugin = match self.scenario {
             Scenario::Nosip => "janus.plugin.nosip",
-            Scenario::Sip => "janus.plugin.sip",
+            Scenario::Sip | Scenario::Registrations => "janus.plugin.sip",
             _ => "janus.plugin.echotest",
         };
         let mut handle = janus.attach(session, plugin).await?;
+        if self.scenario == Scenario::Registrations {
+            self.register(&mut handle, call).await?;
+            return Ok(handle);
+        }
         let (mut client, socket, address) = self.client(call)?;
         let offer = sdp::offer(&client, call, address)?;
         let (answer, plain) = match self.scenario {
@@ -145,8 +200,27 @@ impl Calls {
         client.set_remote(&sdp::remote(&answer)?)?;
         let mut ends = vec![End::WebRtc(Box::new(client), socket)];
         ends.extend(plain.map(|(number, remote)| End::Plain(number, remote)));
-        self.media.add(call, ends).await?;
+        self.media.add(call, ends, sending).await?;
         Ok(handle)
+    }
+
+    /// Ends one call.
+    ///
+    /// # Errors
+    /// The server does not let go of the handle.
+    pub async fn end(&self, handle: Handle, call: u32) -> Result<(), String> {
+        self.media.tell(Command::Remove(call));
+        handle.detach().await
+    }
+
+    async fn register(&self, handle: &mut Handle, call: u32) -> Result<(), String> {
+        let (registrar, _) = self.phone.as_ref().ok_or("no registrar")?;
+        let body = json!({
+            "request": "register", "username": format!("sip:account{call}@{registrar}"),
+            "secret": "secret", "proxy": format!("sip:{registrar}"),
+        });
+        handle.message(body, None).await?;
+        handle.event("registered", registered).await
     }
 
     async fn nosip(
@@ -177,8 +251,6 @@ impl Calls {
         let (phone, media) = self.phone.as_ref().ok_or("no phone")?;
         let user = format!("sip:caller{call}@{}", self.ip);
         handle.message(json!({"request": "register", "type": "guest", "username": user}), None).await?;
-        let registered =
-            |event: &Value| (event["plugindata"]["data"]["result"]["event"] == "registered").then_some(());
         handle.event("registered", registered).await?;
         let uri = format!("sip:load{call}@{phone}");
         handle.message(json!({"request": "call", "uri": uri}), Some(offer)).await?;
@@ -191,4 +263,8 @@ impl Calls {
 
 fn jsep(event: &Value) -> Option<String> {
     event["jsep"]["sdp"].as_str().map(str::to_owned)
+}
+
+fn registered(event: &Value) -> Option<()> {
+    (event["plugindata"]["data"]["result"]["event"] == "registered").then_some(())
 }

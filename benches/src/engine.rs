@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use bifrons_engine::media::{
     DtlsRole, Feedback, IceCredentials, Latching, MediaKind, Output, PayloadType, RtpOpen, RtpRemote,
-    StreamConfig, StreamRef, WebRtcOpen, WebRtcRemote,
+    SdesKeys, StreamConfig, StreamRef, WebRtcOpen, WebRtcRemote,
 };
 use bifrons_engine::{DriverChoice, Engine, EngineConfig, LegId, LocalAddress, Media};
 use bifrons_rtc::ice::AddressPolicy;
-use bifrons_rtc::srtp::Profile;
+use bifrons_rtc::srtp::{MasterKey, Profile};
 
 use crate::calls::{Calls, Scenario};
 use crate::client::Remote;
-use crate::media::End;
+use crate::media::{Command, End, Sending};
+use crate::sdes::{self, Srtp};
 
 /// Whether a thread of this process is the engine's (names are cut at 15 bytes).
 pub fn is_engine_thread(name: &str) -> bool {
@@ -23,7 +24,12 @@ pub fn is_engine_thread(name: &str) -> bool {
 
 /// The engine.
 #[derive(Clone)]
-pub struct InProcess(Arc<Mutex<Engine>>);
+pub struct InProcess {
+    engine: Arc<Mutex<Engine>>,
+    profile: Profile,
+    /// The source and the outputs of the fan-out scenario.
+    fan: Arc<Mutex<(Option<StreamRef>, Vec<StreamRef>)>>,
+}
 
 impl InProcess {
     /// Starts one worker on `core`.
@@ -52,7 +58,7 @@ impl InProcess {
         for line in report.lines {
             eprintln!("engine: {line}");
         }
-        let engine = Self(Arc::new(Mutex::new(engine)));
+        let engine = Self { engine: Arc::new(Mutex::new(engine)), profile, fan: Arc::default() };
         let notices = engine.clone();
         tokio::spawn(async move {
             loop {
@@ -64,7 +70,7 @@ impl InProcess {
     }
 
     fn lock(&self) -> MutexGuard<'_, Engine> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the workers counted, besides zeros.
@@ -81,48 +87,108 @@ impl InProcess {
     /// The engine refuses, or ICE or DTLS fails.
     pub async fn place(&self, calls: &Calls, call: u32) -> Result<(), String> {
         let ends = match calls.scenario {
+            Scenario::EngineFanout => return self.place_viewer(calls, call).await,
             Scenario::EngineRtp => {
                 let (a, first) = self.plain(calls, call, None)?;
                 let (b, second) = self.plain(calls, call, Some(a.leg))?;
-                self.route(a, b)?;
-                self.route(b, a)?;
+                self.route(a, &[b], 0)?;
+                self.route(b, &[a], 0)?;
                 vec![first, second]
             }
-            Scenario::EngineBridge => {
-                let (web, first) = self.web(calls, call)?;
+            Scenario::EngineSdes | Scenario::EngineBridge => {
+                let (web, first) = match calls.scenario {
+                    Scenario::EngineSdes => self.sdes(calls)?,
+                    _ => self.web(calls, call, MediaKind::Audio)?,
+                };
                 let (rtp, second) = self.plain(calls, call, Some(web.leg))?;
-                self.route(web, rtp)?;
-                self.route(rtp, web)?;
+                self.route(web, &[rtp], 0)?;
+                self.route(rtp, &[web], 0)?;
                 vec![first, second]
             }
             _ => {
-                let (web, end) = self.web(calls, call)?;
-                self.route(web, web)?;
+                let (web, end) = self.web(calls, call, MediaKind::Audio)?;
+                self.route(web, &[web], 0)?;
                 vec![end]
             }
         };
-        calls.media.add(call, ends).await
+        calls.media.add(call, ends, calls.sending).await
     }
 
-    fn route(&self, from: StreamRef, to: StreamRef) -> Result<(), String> {
-        let output = Output { to, open: true, payload_types: vec![(0, 0)] };
-        self.lock().set_route(from, vec![output]).map_err(|error| error.to_string())
+    /// The first viewer comes with the one whom all look at, as call 0.
+    async fn place_viewer(&self, calls: &Calls, call: u32) -> Result<(), String> {
+        if call == 0 {
+            let (source, end) = self.web(calls, 0, MediaKind::Video)?;
+            calls.media.add(0, vec![end], Sending::VIDEO).await?;
+            self.fan.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(source);
+        }
+        let (viewer, end) = self.web(calls, call + 1, MediaKind::Video)?;
+        calls.media.add(call + 1, vec![end], Sending::NOTHING).await?;
+        self.fan.lock().unwrap_or_else(PoisonError::into_inner).1.push(viewer);
+        Ok(())
+    }
+
+    /// What is left to do when all calls of a step are up.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub fn ramped(&self, calls: &Calls) -> Result<(), String> {
+        let fan = self.fan.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(source), viewers) = &*fan else { return Ok(()) };
+        self.route(*source, viewers, Sending::VIDEO.payload_type)?;
+        calls.media.tell(Command::Copies(0, viewers.len() as u32));
+        Ok(())
+    }
+
+    fn route(&self, from: StreamRef, to: &[StreamRef], payload_type: u8) -> Result<(), String> {
+        let output = |to: &StreamRef| Output {
+            to: *to,
+            open: true,
+            payload_types: vec![(payload_type, payload_type)],
+        };
+        let outputs = to.iter().map(output).collect();
+        self.lock().set_route(from, outputs).map_err(|error| error.to_string())
+    }
+
+    /// An RTP leg with SDES keys, and its other end on a socket of its own.
+    fn sdes(&self, calls: &Calls) -> Result<(StreamRef, End), String> {
+        let key = || MasterKey::generate(self.profile).map_err(|error| error.to_string());
+        let (ours, theirs) = (key()?, key()?);
+        let socket = UdpSocket::bind(SocketAddr::new(calls.ip, 0)).map_err(|error| error.to_string())?;
+        socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+        let address = socket.local_addr().map_err(|error| error.to_string())?;
+        let keys = SdesKeys {
+            suite: sdes::suite(self.profile)?.to_owned(),
+            local: theirs.expose().to_vec(),
+            remote: ours.expose().to_vec(),
+        };
+        let (stream, local) = self.rtp_leg(address, None, Some(keys))?;
+        Ok((stream, End::Srtp(Box::new(Srtp::new(&ours, &theirs, local)?), socket)))
+    }
+
+    fn rtp_leg(
+        &self,
+        remote: SocketAddr,
+        near: Option<LegId>,
+        sdes: Option<SdesKeys>,
+    ) -> Result<(StreamRef, SocketAddr), String> {
+        let mut engine = self.lock();
+        let fail = |error: bifrons_engine::media::MediaError| error.to_string();
+        let open = RtpOpen { near, ipv6: false, latching: Latching::SameIp, rtcp_mux: false };
+        let local = engine.open_rtp_leg(open).map_err(fail)?;
+        let remote = RtpRemote { rtp: remote, rtcp: None, rtcp_mux: false, sdes };
+        engine.set_rtp_remote(local.leg, remote).map_err(fail)?;
+        engine.set_streams(local.leg, vec![stream("", local.leg, MediaKind::Audio)]).map_err(fail)?;
+        Ok((StreamRef { leg: local.leg, mline: 0 }, local.rtp))
     }
 
     fn plain(&self, calls: &Calls, call: u32, near: Option<LegId>) -> Result<(StreamRef, End), String> {
-        let mut engine = self.lock();
-        let fail = |error: bifrons_engine::media::MediaError| error.to_string();
         // The two ends of a plain call must not be one socket: they are told apart by it.
         let number = (call as usize * 2 + usize::from(near.is_some())) % calls.plain.len();
-        let open = RtpOpen { near, ipv6: false, latching: Latching::SameIp, rtcp_mux: false };
-        let local = engine.open_rtp_leg(open).map_err(fail)?;
-        let remote = RtpRemote { rtp: calls.plain[number], rtcp: None, rtcp_mux: false, sdes: None };
-        engine.set_rtp_remote(local.leg, remote).map_err(fail)?;
-        engine.set_streams(local.leg, vec![stream("", local.leg)]).map_err(fail)?;
-        Ok((StreamRef { leg: local.leg, mline: 0 }, End::Plain(number, local.rtp)))
+        let (stream, local) = self.rtp_leg(calls.plain[number], near, None)?;
+        Ok((stream, End::Plain(number, local)))
     }
 
-    fn web(&self, calls: &Calls, call: u32) -> Result<(StreamRef, End), String> {
+    fn web(&self, calls: &Calls, call: u32, kind: MediaKind) -> Result<(StreamRef, End), String> {
         let (mut client, socket, _) = calls.client(call)?;
         let mut engine = self.lock();
         let fail = |error: bifrons_engine::media::MediaError| error.to_string();
@@ -139,7 +205,7 @@ impl InProcess {
             end_of_candidates: true,
         };
         engine.set_webrtc_remote(local.leg, remote).map_err(fail)?;
-        engine.set_streams(local.leg, vec![stream("0", local.leg)]).map_err(fail)?;
+        engine.set_streams(local.leg, vec![stream("0", local.leg, kind)]).map_err(fail)?;
         client.set_remote(&Remote {
             ufrag: local.ice.ufrag,
             pwd: local.ice.pwd,
@@ -152,10 +218,14 @@ impl InProcess {
     }
 }
 
-fn stream(mid: &str, leg: LegId) -> StreamConfig {
-    let payload_type = PayloadType { number: 0, encoding: "pcmu".to_owned(), clock_hz: 8_000, repairs: None };
+fn stream(mid: &str, leg: LegId, kind: MediaKind) -> StreamConfig {
+    let (number, encoding, clock_hz) = match kind {
+        MediaKind::Audio => (Sending::G711.payload_type, "pcmu", 8_000),
+        MediaKind::Video => (Sending::VIDEO.payload_type, "h264", 90_000),
+    };
+    let payload_type = PayloadType { number, encoding: encoding.to_owned(), clock_hz, repairs: None };
     StreamConfig {
-        kind: MediaKind::Audio,
+        kind,
         mid: mid.to_owned(),
         send: true,
         recv: true,

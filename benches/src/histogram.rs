@@ -28,6 +28,18 @@ impl Histogram {
         self.max_ns = self.max_ns.max(ns);
     }
 
+    /// Counts all that another has counted.
+    pub fn join(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(mine, theirs)| *mine += theirs);
+        self.count += other.count;
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// How many times were counted.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The time that a share (0 to 1) of all does not exceed, milliseconds; 0 where there is none.
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let rank = (self.count as f64 * share).ceil().max(1.0) as u64;
@@ -83,6 +95,9 @@ mod tests {
         assert!((histogram.quantile_ms(0.5) - 0.5).abs() < 0.02);
         assert!((histogram.quantile_ms(0.99) - 0.99).abs() < 0.03);
         assert_eq!(histogram.quantile_ms(1.0), 1.0);
+        let mut both = histogram.clone();
+        both.join(&histogram);
+        assert_eq!((both.count(), both.quantile_ms(0.5)), (2_000, histogram.quantile_ms(0.5)));
         histogram.add(u64::MAX);
         assert!(histogram.max_ms() > 1e9);
     }

@@ -164,6 +164,17 @@ impl Handle {
         self.janus.request(request).await.map(drop)
     }
 
+    /// Detaches: the server ends what the handle has.
+    ///
+    /// # Errors
+    /// As [`Janus::request`].
+    pub async fn detach(self) -> Result<(), String> {
+        let request = json!({"janus": "detach", "session_id": self.session, "handle_id": self.id});
+        let answer = self.janus.request(request).await;
+        lock(&self.janus.shared).handles.remove(&self.id);
+        answer.map(drop)
+    }
+
     /// Waits for an event of the plugin that `wanted` takes; others are passed over.
     ///
     /// # Errors

@@ -8,11 +8,15 @@
 //! | `uas` | a phone for SIP calls |
 //! | `media` | the thread that sends and receives all packets |
 //! | `client` | one WebRTC client |
+//! | `place` | many calls: ramps and storms |
+//! | `rtpengine`, `bencode`, `sdes` | the same in rtpengine, by its NG protocol |
 //! | `engine` | the engine in this process, without a gateway |
 //! | `floor` | what the kernel alone takes for a packet |
-//! | `proc`, `report` | the server from outside; what is printed |
+//! | `proc`, `report` | the server from outside; what a step measured |
+//! | `summary`, `plot` | one report from the steps of many servers, with pictures |
 #![forbid(unsafe_code)]
 
+mod bencode;
 mod calls;
 mod client;
 mod engine;
@@ -20,26 +24,46 @@ mod floor;
 mod histogram;
 mod janus;
 mod media;
+mod place;
+mod plot;
 mod proc;
 mod report;
+mod rtpengine;
 mod run;
+mod sdes;
 mod sdp;
 mod stamp;
+mod summary;
 mod uas;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Makes calls through a Janus-compatible server and measures what they cost it.
-#[derive(Clone, Debug, Parser)]
-#[command(version)]
-pub struct Arguments {
+/// Makes calls through a Janus-compatible server or rtpengine and measures what they cost it.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    load: Option<Load>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Writes a report with tables, ratios and pictures from the JSON lines of runs.
+    Report(summary::Report),
+}
+
+/// One server, one scenario.
+#[derive(Clone, Debug, Args)]
+pub struct Load {
     /// What a call is.
     #[arg(long)]
     scenario: calls::Scenario,
-    /// WebSocket address of the server.
+    /// WebSocket address of the server; rtpengine's NG address in its scenarios.
     #[arg(long, default_value = "127.0.0.1:8188")]
     server: SocketAddr,
     /// Process to be measured, with its children.
@@ -60,10 +84,13 @@ pub struct Arguments {
     /// Length of a measurement, seconds.
     #[arg(long, default_value_t = 8)]
     window: u64,
-    /// Measurements of CPU a step; the one during which other programs used least is reported. One of
-    /// latency follows.
+    /// Measurements a step; the one during which other programs used least is reported.
     #[arg(long, default_value_t = 1)]
     windows: u32,
+    /// After each step's measurement, for so many seconds, sets calls up and ends them as fast as
+    /// `--concurrency` allows, and measures those that run.
+    #[arg(long, default_value_t = 0)]
+    storm: u64,
     /// Wait between the last set-up and the measurement, seconds.
     #[arg(long, default_value_t = 3)]
     settle: u64,
@@ -119,7 +146,12 @@ enum Profile {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run::run(&arguments) {
+    let result = match (&arguments.command, &arguments.load) {
+        (Some(Command::Report(report)), _) => report.write(),
+        (None, Some(load)) => run::run(load),
+        (None, None) => Err("--scenario: which one? See --help".to_owned()),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bifrons-load: {error}");

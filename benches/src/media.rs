@@ -1,17 +1,20 @@
 //! The media thread: every client and every plain RTP end of the generator, on one driver of the
 //! engine. It sends 20 ms packets, spread over the 20 ms, and reads the stamps of what comes back.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bifrons_engine::driver::{Driver, HEADROOM, Received, SocketKey, Wait};
 use bifrons_rtc::Time;
+use bifrons_rtc::srtp::Outbound;
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
 use crate::client::Client;
 use crate::histogram::Histogram;
-use crate::stamp::{PAYLOAD_BYTES, Stamp};
+use crate::sdes::Srtp;
+use crate::stamp::Stamp;
 
 /// Milliseconds between two packets of a stream.
 const PACKET_MS: usize = 20;
@@ -19,8 +22,10 @@ const TICK: Duration = Duration::from_millis(1);
 /// Ticks that are made up for before packets are read again.
 const TICKS_MAX: usize = 5;
 const BATCH: usize = 256;
+/// Packets that are handed to the kernel at once: the stamp is written when the packet is made, so the
+/// last one's wait for the others is in its latency.
+const SEND_BATCH: usize = 8;
 const HEADER_BYTES: usize = 12;
-const PCMU: u8 = 0;
 /// Tags at and above it are plain sockets.
 const PLAIN_TAG: u64 = 1 << 32;
 
@@ -28,31 +33,49 @@ const PLAIN_TAG: u64 = 1 << 32;
 pub enum End {
     /// A WebRTC client that has its answer, on a socket of its own.
     WebRtc(Box<Client>, UdpSocket),
+    /// SRTP with keys from the description, on a socket of its own.
+    Srtp(Box<Srtp>, UdpSocket),
     /// Plain RTP over the shared plain socket with this number, to this address.
     Plain(usize, SocketAddr),
+}
+
+/// What an end sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// Packets every 20 ms; 0: silence.
+    pub packets: u32,
+    /// Payload of each, bytes.
+    pub payload_bytes: usize,
+    /// Their payload type.
+    pub payload_type: u8,
+    /// RTP clock units in 20 ms.
+    pub timestamp_step: u32,
+}
+
+impl Sending {
+    /// Nothing.
+    pub const NOTHING: Self = Self { packets: 0, ..Self::G711 };
+    /// 20 ms of G.711 μ-law a packet.
+    pub const G711: Self = Self { packets: 1, payload_bytes: 160, payload_type: 0, timestamp_step: 160 };
+    /// Packets of 1,200 bytes, four of them every 20 ms: 1.9 Mbit/s.
+    pub const VIDEO: Self =
+        Self { packets: 4, payload_bytes: 1_188, payload_type: 96, timestamp_step: 1_800 };
 }
 
 /// What the media thread is told.
 pub enum Command {
     /// Takes a call. With one end, what it sends comes back to it; with two, each hears the other.
-    Add(u32, Vec<End>),
-    /// Packets sent from now on for so long are counted and timed. The thread sleeps from tick to tick
-    /// and reads then, or it wakes for every packet.
-    Open(Duration, Reading),
+    Add(u32, Vec<End>, Sending),
+    /// Forgets a call and closes its sockets.
+    Remove(u32),
+    /// What this call sends comes out so many times; once where nothing else was said.
+    Copies(u32, u32),
+    /// Packets sent from now on for so long are counted and timed.
+    Open(Duration),
     /// Gives what was counted.
     Close(oneshot::Sender<Window>),
     /// Ends the thread.
     Stop,
-}
-
-/// When the media thread reads what has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// Every millisecond. Between processes of one machine a packet that wakes its receiver costs its
-    /// *sender* an interrupt of another core, 2–5 µs; no network card asks for that. For measuring CPU.
-    AtTicks,
-    /// At once. For measuring latency.
-    AtOnce,
 }
 
 /// What the media thread says.
@@ -77,7 +100,7 @@ pub struct Window {
     pub reordered: [u64; 2],
     /// Packets that came out while the window was open, whenever sent.
     pub arrived: u64,
-    /// From the sender's clock reading to the receiver's.
+    /// From the sender's clock reading to the kernel's receive time.
     pub latency: [Histogram; 2],
     /// How late the generator's own ticks were.
     pub lateness: Histogram,
@@ -87,7 +110,10 @@ pub struct Window {
 
 enum Transport {
     WebRtc(Box<Client>),
+    Srtp(Box<Srtp>),
     Plain(SocketAddr),
+    /// The call was removed.
+    Gone,
 }
 
 struct Flow {
@@ -95,9 +121,17 @@ struct Flow {
     way: u8,
     socket: SocketKey,
     transport: Transport,
+    sending: Sending,
+    copies: u32,
+    slot: usize,
     up: bool,
     dead: bool,
+    /// Of the next packet.
     number: u32,
+    /// Number after the highest that came out here, where the socket is its own.
+    next: u32,
+    /// SRTP packets that could not be decrypted (a WebRTC client counts its own).
+    undecryptable: u64,
 }
 
 /// The thread's state.
@@ -107,14 +141,17 @@ pub struct Media<D: Driver<Socket = UdpSocket>> {
     events: tokio_mpsc::UnboundedSender<Event>,
     plain: Vec<SocketKey>,
     flows: Vec<Flow>,
+    by_call: HashMap<u32, Vec<usize>>,
     /// Flows by the tick in which they send.
     slots: Vec<Vec<usize>>,
     /// Flows that are not up yet: their timers run every tick.
     rising: Vec<usize>,
-    /// Number after the highest that came out, by call and way.
-    next: Vec<[u32; 2]>,
+    /// Number after the highest that came out of a shared socket, by call and way.
+    next: HashMap<(u32, u8), u32>,
     window: Window,
-    reading: Reading,
+    /// From the driver's clock to the kernel's receive times, nanoseconds.
+    offset_ns: u64,
+    unsent: usize,
 }
 
 impl<D: Driver<Socket = UdpSocket>> Media<D> {
@@ -136,11 +173,13 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
             commands,
             events,
             flows: Vec::new(),
+            by_call: HashMap::new(),
             slots: vec![Vec::new(); PACKET_MS],
             rising: Vec::new(),
-            next: Vec::new(),
+            next: HashMap::new(),
             window: Window::default(),
-            reading: Reading::AtTicks,
+            offset_ns: 0,
+            unsent: 0,
         })
     }
 
@@ -173,21 +212,27 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 tick += 1;
                 tick_at += TICK;
             }
-            let coalesce_us = match self.reading {
-                Reading::AtTicks => TICK.as_micros() as u32,
-                Reading::AtOnce => 0,
-            };
-            let wait = Wait::Until { deadline: tick_at, coalesce_us };
+            // Between processes of one machine a packet that wakes its receiver costs its *sender* an
+            // interrupt of another core, 2–5 µs; no network card asks for that. So it reads at its ticks.
+            let wait = Wait::Until { deadline: tick_at, coalesce_us: TICK.as_micros() as u32 };
             self.driver.wait(if full { Wait::Poll } else { wait });
+            while self.driver.next_removed().is_some() {} // closes the sockets of calls that ended
         }
     }
 
     fn obey(&mut self, command: Command) -> bool {
         match command {
-            Command::Add(call, ends) => self.add(call, ends),
-            Command::Open(length, reading) => {
-                self.reading = reading;
+            Command::Add(call, ends, sending) => self.add(call, ends, sending),
+            Command::Remove(call) => self.remove(call),
+            Command::Copies(call, copies) => {
+                for index in self.by_call.get(&call).into_iter().flatten() {
+                    self.flows[*index].copies = copies;
+                }
+            }
+            Command::Open(length) => {
                 let start_ns = self.driver.now().as_nanos();
+                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                self.offset_ns = (since_1970.as_nanos() as u64).saturating_sub(start_ns);
                 let end_ns = start_ns + length.as_nanos() as u64;
                 let undecryptable = self.undecryptable();
                 self.window = Window { start_ns, end_ns, undecryptable, ..Window::default() };
@@ -197,7 +242,6 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 window.undecryptable = self.undecryptable() - window.undecryptable;
                 // Nobody waits for it only when the program ends.
                 let _ = reply.send(window);
-                self.reading = Reading::AtTicks;
             }
             Command::Stop => return false,
         }
@@ -205,35 +249,65 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
     }
 
     fn undecryptable(&self) -> u64 {
-        let clients = self.flows.iter().map(|flow| match &flow.transport {
+        let count = |flow: &Flow| match &flow.transport {
             Transport::WebRtc(client) => client.undecryptable,
-            Transport::Plain(_) => 0,
-        });
-        clients.sum()
+            _ => flow.undecryptable,
+        };
+        self.flows.iter().map(count).sum()
     }
 
-    fn add(&mut self, call: u32, ends: Vec<End>) {
-        let slot = call as usize % PACKET_MS;
-        if self.next.len() <= call as usize {
-            self.next.resize(call as usize + 1, [0; 2]);
-        }
+    fn add(&mut self, call: u32, ends: Vec<End>, sending: Sending) {
         for (way, end) in ends.into_iter().enumerate() {
             let index = self.flows.len();
-            let (socket, transport, up) = match end {
-                End::WebRtc(client, socket) => {
-                    let Ok(key) = self.driver.add_socket(socket, index as u64) else {
+            let (own, transport) = match end {
+                End::WebRtc(client, socket) => (Ok(socket), Transport::WebRtc(client)),
+                End::Srtp(srtp, socket) => (Ok(socket), Transport::Srtp(srtp)),
+                End::Plain(number, remote) => (Err(self.plain[number]), Transport::Plain(remote)),
+            };
+            let up = !matches!(transport, Transport::WebRtc(_));
+            let socket = match own {
+                Ok(socket) => match self.driver.add_socket(socket, index as u64) {
+                    Ok(key) => key,
+                    Err(_) => {
                         let _ = self.events.send(Event::Failed(call, "no place for the socket".to_owned()));
                         return;
-                    };
-                    self.rising.push(index);
-                    (key, Transport::WebRtc(client), false)
-                }
-                End::Plain(number, remote) => (self.plain[number], Transport::Plain(remote), true),
+                    }
+                },
+                Err(shared) => shared,
             };
+            if !up {
+                self.rising.push(index);
+            }
             // The two ends send half a period apart.
-            let slot = (slot + way * PACKET_MS / 2) % PACKET_MS;
+            let slot = (call as usize + way * PACKET_MS / 2) % PACKET_MS;
             self.slots[slot].push(index);
-            self.flows.push(Flow { call, way: way as u8, socket, transport, up, dead: false, number: 0 });
+            self.by_call.entry(call).or_default().push(index);
+            self.flows.push(Flow {
+                call,
+                way: way as u8,
+                socket,
+                transport,
+                sending,
+                copies: 1,
+                slot,
+                up,
+                dead: false,
+                number: 0,
+                next: 0,
+                undecryptable: 0,
+            });
+        }
+    }
+
+    fn remove(&mut self, call: u32) {
+        for index in self.by_call.remove(&call).unwrap_or_default() {
+            let flow = &mut self.flows[index];
+            flow.dead = true;
+            if !matches!(std::mem::replace(&mut flow.transport, Transport::Gone), Transport::Plain(_)) {
+                self.driver.remove_socket(flow.socket);
+            }
+            self.slots[flow.slot].retain(|other| *other != index);
+            self.rising.retain(|other| *other != index);
         }
     }
 
@@ -243,37 +317,49 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
 
     fn receive(&mut self, now: Time, received: Received) {
         let Received { buffer, start, len, tag, source, .. } = received;
+        let now_ns = now.as_nanos();
+        let arrived = self.driver.arrived_ns(&buffer).map_or(now_ns, |ns| ns.saturating_sub(self.offset_ns));
         let bytes = self.driver.bytes(&buffer).get_mut(start..start + len);
         let stamp = bytes.and_then(|bytes| {
             let packet = if tag >= PLAIN_TAG {
                 &*bytes
             } else {
-                match &mut self.flows.get_mut(tag as usize)?.transport {
+                let flow = self.flows.get_mut(tag as usize)?;
+                match &mut flow.transport {
                     Transport::WebRtc(client) => client.handle(now, source, bytes)?,
-                    Transport::Plain(_) => return None,
+                    Transport::Srtp(srtp) => match srtp.inbound.unprotect_rtp(now, bytes) {
+                        Ok(len) => &bytes[..len],
+                        Err(_) => {
+                            flow.undecryptable += 1;
+                            return None;
+                        }
+                    },
+                    Transport::Plain(_) | Transport::Gone => return None,
                 }
             };
             Stamp::read(bifrons_wire::rtp::Packet::parse(packet).ok()?.payload())
         });
         self.driver.release(buffer);
         match stamp {
-            Some(stamp) => self.count(now, stamp),
+            Some(stamp) => self.count(now_ns, arrived, tag, stamp),
             None if tag < PLAIN_TAG => self.after_client(tag as usize),
             None => {}
         }
     }
 
-    fn count(&mut self, now: Time, stamp: Stamp) {
-        let now_ns = now.as_nanos();
+    fn count(&mut self, now_ns: u64, arrived_ns: u64, tag: u64, stamp: Stamp) {
         self.window.arrived += u64::from(self.in_window(now_ns));
         let way = usize::from(stamp.way & 1);
-        let Some(next) = self.next.get_mut(stamp.call as usize).map(|ways| &mut ways[way]) else { return };
+        let next = match self.flows.get_mut(tag as usize) {
+            Some(flow) if tag < PLAIN_TAG => &mut flow.next,
+            _ => self.next.entry((stamp.call, stamp.way)).or_default(),
+        };
         let late = stamp.number < *next;
         *next = (*next).max(stamp.number + 1);
         if self.in_window(stamp.sent_ns) {
             self.window.received[way] += 1;
             self.window.reordered[way] += u64::from(late);
-            self.window.latency[way].add(now_ns.saturating_sub(stamp.sent_ns));
+            self.window.latency[way].add(arrived_ns.saturating_sub(stamp.sent_ns));
         }
     }
 
@@ -313,7 +399,9 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         for at in 0..self.slots[slot].len() {
             let index = self.slots[slot][at];
             self.timeout(now, index);
-            self.send(now, index);
+            for _ in 0..self.flows[index].sending.packets {
+                self.send(index);
+            }
         }
     }
 
@@ -324,11 +412,15 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         }
     }
 
-    fn send(&mut self, now: Time, index: usize) {
-        let in_window = self.in_window(now.as_nanos());
+    fn send(&mut self, index: usize) {
         let flow = &mut self.flows[index];
         if !flow.up || flow.dead {
             return;
+        }
+        self.unsent += 1;
+        if self.unsent >= SEND_BATCH {
+            self.unsent = 0;
+            self.driver.wait(Wait::Poll);
         }
         let buffer = match self.driver.allocate() {
             Some(buffer) => buffer,
@@ -338,29 +430,40 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 buffer
             }
         };
+        let sent_ns = self.driver.now().as_nanos();
         let bytes = &mut self.driver.bytes(&buffer)[HEADROOM..];
+        let Sending { packets, payload_bytes, payload_type, timestamp_step } = flow.sending;
         let number = flow.number;
+        // Audio marks the first packet of a talkspurt, video the last of a frame.
+        let marker = if packets > 1 { (number + 1).is_multiple_of(packets) } else { number == 0 };
         bytes[0] = 0x80;
-        bytes[1] = PCMU | if number == 0 { 0x80 } else { 0 };
+        bytes[1] = payload_type | if marker { 0x80 } else { 0 };
         bytes[2..4].copy_from_slice(&(number as u16).to_be_bytes());
-        bytes[4..8].copy_from_slice(&number.wrapping_mul(PAYLOAD_BYTES as u32).to_be_bytes());
+        bytes[4..8].copy_from_slice(&(number / packets).wrapping_mul(timestamp_step).to_be_bytes());
         bytes[8..12].copy_from_slice(&ssrc(flow.call, flow.way).to_be_bytes());
-        let stamp = Stamp { call: flow.call, way: flow.way, number, sent_ns: now.as_nanos() };
-        let mut len = HEADER_BYTES + PAYLOAD_BYTES;
+        let stamp = Stamp { call: flow.call, way: flow.way, number, sent_ns };
+        let mut len = HEADER_BYTES + payload_bytes;
         stamp.write(&mut bytes[HEADER_BYTES..len]);
+        let mut protect = |outbound: &mut Outbound| {
+            len = outbound.protect_rtp(bytes, len).ok()?;
+            Some(())
+        };
         let remote = match &mut flow.transport {
             Transport::Plain(remote) => Some(*remote),
-            Transport::WebRtc(client) => {
-                client.remote.zip(client.keys.as_mut()).and_then(|(remote, keys)| {
-                    len = keys.1.protect_rtp(bytes, len).ok()?;
-                    Some(remote)
-                })
-            }
+            Transport::Srtp(srtp) => protect(&mut srtp.outbound).map(|()| srtp.remote),
+            Transport::WebRtc(client) => client
+                .remote
+                .zip(client.keys.as_mut())
+                .and_then(|(remote, keys)| protect(&mut keys.1).map(|()| remote)),
+            Transport::Gone => None,
         };
         let Some(remote) = remote else { return self.driver.release(buffer) };
         self.driver.send(flow.socket, remote, buffer, HEADROOM, len);
         flow.number += 1;
-        self.window.sent[usize::from(flow.way)] += u64::from(in_window);
+        let (way, copies) = (usize::from(flow.way), u64::from(flow.copies));
+        if self.in_window(sent_ns) {
+            self.window.sent[way] += copies;
+        }
     }
 }
 

@@ -10,6 +10,15 @@ struct Thread {
     cpu_ns: u64,
     voluntary: u64,
     involuntary: u64,
+    scheduling: Scheduling,
+}
+
+/// How the kernel chooses a thread: policy (sched(7)), real-time priority, nice value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Scheduling {
+    policy: u32,
+    priority: u32,
+    nice: i32,
 }
 
 /// One look at a process and its children.
@@ -37,8 +46,20 @@ pub struct Usage {
     pub threads: usize,
     /// Context switches: by own will, by force.
     pub switches: (u64, u64),
-    /// Busy and stolen time of all cores, whoever used it, nanoseconds.
-    pub cores: (u64, u64),
+    /// Busy and stolen time of each core, whoever used it, nanoseconds.
+    pub cores: Vec<(u64, u64)>,
+}
+
+impl Usage {
+    /// Busy time of all cores, nanoseconds.
+    pub fn busy_ns(&self) -> u64 {
+        self.cores.iter().map(|core| core.0).sum()
+    }
+
+    /// Time that the host took away from all cores, nanoseconds.
+    pub fn stolen_ns(&self) -> u64 {
+        self.cores.iter().map(|core| core.1).sum()
+    }
 }
 
 impl Snapshot {
@@ -60,12 +81,23 @@ impl Snapshot {
         self.threads.len()
     }
 
+    /// Scheduling by kind of thread; of several the first that is not the ordinary one.
+    pub fn scheduling(&self, which: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+        let mut kinds = BTreeMap::<String, Scheduling>::new();
+        for (name, thread) in self.threads.values().filter(|(name, _)| which(name)) {
+            let known = kinds.entry(kind_of(name)).or_default();
+            if *known == Scheduling::default() {
+                *known = thread.scheduling;
+            }
+        }
+        kinds.into_iter().map(|(kind, scheduling)| (kind, scheduling.to_string())).collect()
+    }
+
     /// What was used since `before`. `which` chooses threads by name.
     pub fn since(&self, before: &Self, which: impl Fn(&str) -> bool) -> Usage {
         let mut usage = Usage { seconds: (self.at - before.at).as_secs_f64(), ..Usage::default() };
         for (now, then) in self.cores.iter().zip(&before.cores) {
-            usage.cores.0 += now.0.saturating_sub(then.0);
-            usage.cores.1 += now.1.saturating_sub(then.1);
+            usage.cores.push((now.0.saturating_sub(then.0), now.1.saturating_sub(then.1)));
         }
         for (tid, (name, now)) in self.threads.iter().filter(|(_, (name, _))| which(name)) {
             let then = before.threads.get(tid).map(|(_, thread)| *thread).unwrap_or_default();
@@ -94,10 +126,38 @@ impl Snapshot {
                 cpu_ns: times.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0),
                 voluntary: field(&status, "voluntary_ctxt_switches:"),
                 involuntary: field(&status, "nonvoluntary_ctxt_switches:"),
+                scheduling: read("stat").map(|stat| Scheduling::of(&stat)).unwrap_or_default(),
             };
             self.threads.insert(tid, (name.trim_end().to_owned(), thread));
         }
         Ok(())
+    }
+}
+
+impl Scheduling {
+    /// From `/proc/…/stat` (proc(5)): the name in parentheses may contain anything.
+    fn of(stat: &str) -> Self {
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        // The first field behind the name is number 3.
+        let field = |number: usize| fields.get(number - 3).copied().unwrap_or("0");
+        Self {
+            policy: field(41).parse().unwrap_or(0),
+            priority: field(40).parse().unwrap_or(0),
+            nice: field(19).parse().unwrap_or(0),
+        }
+    }
+}
+
+impl std::fmt::Display for Scheduling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.policy {
+            0 => write!(f, "other, nice {}", self.nice),
+            1 => write!(f, "fifo {}", self.priority),
+            2 => write!(f, "rr {}", self.priority),
+            3 => write!(f, "batch, nice {}", self.nice),
+            5 => f.write_str("idle"),
+            other => write!(f, "policy {other}"),
+        }
     }
 }
 
@@ -161,6 +221,17 @@ mod tests {
         let usage = after.since(&before, |_| true);
         assert!(usage.cpu_ns > 0 && usage.threads > 0 && after.rss_kib > 0 && after.descriptors > 0);
         assert!(Snapshot::take(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn reads_scheduling() {
+        let mut fields = vec!["0"; 50];
+        fields[0] = "S";
+        let line = |fields: &[&str]| Scheduling::of(&format!("12 (a) b) {}", fields.join(" "))).to_string();
+        fields[16] = "-10";
+        assert_eq!(line(&fields), "other, nice -10");
+        (fields[37], fields[38]) = ("1", "1");
+        assert_eq!(line(&fields), "fifo 1");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 use crate::media::Window;
+use crate::place::Ramp;
 use crate::proc::{Snapshot, Usage};
 
 /// Share of its core from which on the generator counts as the limit.
@@ -18,7 +19,7 @@ const LATENESS_MS_MAX: f64 = 3.0;
 const OTHERS_SHARE_MAX: f64 = 0.1;
 
 /// What one step measured.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Step {
     /// Name of the server as given on the command line.
     pub server: String,
@@ -40,8 +41,13 @@ pub struct Step {
     pub window_s: f64,
     /// Packets that came out of the server in the window, a second: each is one forwarded packet.
     pub forwarded_per_s: f64,
-    /// CPU time of the server per forwarded packet, all its threads and processes.
+    /// CPU time of the server per forwarded packet, all its threads and processes; 0 without packets.
     pub cpu_us_per_packet: f64,
+    /// Busy time of the server's core per forwarded packet, whoever used it: with what the kernel did
+    /// there in interrupts.
+    pub core_us_per_packet: f64,
+    /// CPU time of the server per call and second.
+    pub cpu_us_per_call_s: f64,
     /// What the kernel alone takes to receive and send a packet on the server's core, measured just
     /// before with one hot socket, microseconds.
     pub floor_us: f64,
@@ -49,8 +55,12 @@ pub struct Step {
     pub cpu_us_per_packet_busiest: f64,
     /// CPU time of the server, share of one core.
     pub cpu_share: f64,
+    /// Busy share of the server's core, whoever used it.
+    pub core_share: f64,
     /// CPU share by kind of thread.
     pub cpu_share_by_thread: BTreeMap<String, f64>,
+    /// Scheduling policy by kind of thread.
+    pub scheduling: BTreeMap<String, String>,
     /// Resident memory, KiB.
     pub rss_kib: u64,
     /// Growth of resident memory since there was no call, by calls.
@@ -75,12 +85,15 @@ pub struct Step {
     pub others_share: f64,
     /// CPU time that the host took away, in cores.
     pub stolen_share: f64,
+    /// What a storm of set-ups did, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<Storm>,
     /// What the figures must not be taken for.
     pub warnings: Vec<String>,
 }
 
 /// Packets of one way.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Way {
     /// Sent while CPU and latency were measured.
     pub sent: u64,
@@ -90,10 +103,60 @@ pub struct Way {
     pub lost: u64,
     /// Came after a later one.
     pub reordered: u64,
-    /// Latency through the server, generator's clock at both ends.
+    /// Latency through the server: from the generator's clock before sending to the kernel's receive
+    /// time.
     pub latency_p50_ms: f64,
     /// 99th percentile.
     pub latency_p99_ms: f64,
+}
+
+/// Set-ups as fast as they go while calls are running.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Storm {
+    /// Length, seconds.
+    pub seconds: f64,
+    /// Calls set up and ended a second.
+    pub setups_per_s: f64,
+    /// Calls that could not be set up.
+    pub failed: usize,
+    /// From the first request of a call until its keys are there.
+    pub setup_p50_ms: f64,
+    /// The same, 99th percentile.
+    pub setup_p99_ms: f64,
+    /// CPU time of the server, share of one core.
+    pub cpu_share: f64,
+    /// Packets of the running calls.
+    pub ways: Vec<Way>,
+}
+
+impl Storm {
+    /// From how it went, what the running calls had meanwhile, and what the server used.
+    pub fn new(ramp: &Ramp, window: &Window, usage: &Usage) -> Self {
+        Self {
+            seconds: ramp.seconds,
+            setups_per_s: ramp.setups.count() as f64 / ramp.seconds,
+            failed: ramp.failed,
+            setup_p50_ms: ramp.setups.quantile_ms(0.5),
+            setup_p99_ms: ramp.setups.quantile_ms(0.99),
+            cpu_share: usage.cpu_ns as f64 / 1e9 / usage.seconds,
+            ways: Way::all(window),
+        }
+    }
+}
+
+impl Way {
+    fn all(window: &Window) -> Vec<Self> {
+        let used = (0..2).filter(|way| window.sent[*way] > 0);
+        let way = |way: usize| Self {
+            sent: window.sent[way],
+            received: window.received[way],
+            lost: window.sent[way].saturating_sub(window.received[way]),
+            reordered: window.reordered[way],
+            latency_p50_ms: window.latency[way].quantile_ms(0.5),
+            latency_p99_ms: window.latency[way].quantile_ms(0.99),
+        };
+        used.map(way).collect()
+    }
 }
 
 /// What a step is made from.
@@ -108,33 +171,30 @@ pub struct Parts<'a> {
     pub setups_per_s: f64,
     /// Set-up times.
     pub setups: &'a Histogram,
-    /// What the media thread counted while CPU was measured.
+    /// What the media thread counted.
     pub window: &'a Window,
-    /// What it counted while it read at once.
-    pub timed: &'a Window,
     /// Of the server in the window.
     pub usage: Usage,
     /// The server without a call and at the end.
     pub server: (&'a Snapshot, &'a Snapshot),
+    /// Number of the server's core.
+    pub server_core: usize,
+    /// Scheduling of the server's threads.
+    pub scheduling: BTreeMap<String, String>,
     /// Of the generator in the window.
     pub own: Usage,
+    /// The storm after it.
+    pub storm: Option<Storm>,
 }
 
 impl Step {
     /// Works out the figures.
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { names, calls, setups, window, timed, usage, server, own, .. } = parts;
+        let Parts { names, calls, setups, window, usage, server, own, .. } = parts;
         let share = |ns: u64| ns as f64 / 1e9 / usage.seconds;
-        let arrived = window.arrived.max(1) as f64;
-        let ways = (0..2).filter(|way| window.sent[*way] > 0).map(|way| Way {
-            sent: window.sent[way] + timed.sent[way],
-            received: window.received[way] + timed.received[way],
-            lost: (window.sent[way] + timed.sent[way])
-                .saturating_sub(window.received[way] + timed.received[way]),
-            reordered: window.reordered[way] + timed.reordered[way],
-            latency_p50_ms: timed.latency[way].quantile_ms(0.5),
-            latency_p99_ms: timed.latency[way].quantile_ms(0.99),
-        });
+        let packet_us =
+            |ns: u64| if window.arrived > 0 { ns as f64 / 1e3 / window.arrived as f64 } else { 0.0 };
+        let core_ns = usage.cores.get(parts.server_core).map_or(0, |core| core.0);
         let each = |now: f64, before: f64| (now - before) / calls.0.max(1) as f64;
         let busiest = usage.by_thread.values().max().copied().unwrap_or(0);
         let mut step = Self {
@@ -148,15 +208,19 @@ impl Step {
             setup_p99_ms: setups.quantile_ms(0.99),
             window_s: usage.seconds,
             forwarded_per_s: window.arrived as f64 / usage.seconds,
-            cpu_us_per_packet: usage.cpu_ns as f64 / 1e3 / arrived,
+            cpu_us_per_packet: packet_us(usage.cpu_ns),
+            core_us_per_packet: packet_us(core_ns),
+            cpu_us_per_call_s: usage.cpu_ns as f64 / 1e3 / usage.seconds / calls.0.max(1) as f64,
             floor_us: parts.floor_us,
-            cpu_us_per_packet_busiest: busiest as f64 / 1e3 / arrived,
+            cpu_us_per_packet_busiest: packet_us(busiest),
             cpu_share: share(usage.cpu_ns),
+            core_share: share(core_ns),
             cpu_share_by_thread: usage
                 .by_thread
                 .iter()
                 .map(|(name, ns)| (name.clone(), share(*ns)))
                 .collect(),
+            scheduling: parts.scheduling,
             rss_kib: server.1.rss_kib,
             kib_per_call: each(server.1.rss_kib as f64, server.0.rss_kib as f64),
             threads: usage.threads,
@@ -166,12 +230,13 @@ impl Step {
                 usage.switches.0 as f64 / usage.seconds,
                 usage.switches.1 as f64 / usage.seconds,
             ),
-            ways: ways.collect(),
-            undecryptable: window.undecryptable + timed.undecryptable,
+            ways: Way::all(window),
+            undecryptable: window.undecryptable,
             generator_share: own.cpu_ns as f64 / 1e9 / own.seconds,
-            generator_late_ms: (timed.lateness.quantile_ms(0.99), timed.lateness.max_ms()),
-            others_share: share(usage.cores.0.saturating_sub(usage.cpu_ns + own.cpu_ns)),
-            stolen_share: share(usage.cores.1),
+            generator_late_ms: (window.lateness.quantile_ms(0.99), window.lateness.max_ms()),
+            others_share: share(usage.busy_ns().saturating_sub(usage.cpu_ns + own.cpu_ns)),
+            stolen_share: share(usage.stolen_ns()),
+            storm: parts.storm,
             warnings: Vec::new(),
         };
         step.warn(own.switches.1 as f64 / own.seconds);
@@ -210,15 +275,13 @@ impl Step {
 | server | scenario | calls | pkt/s | CPU µs/pkt | floor µs | CPU % | KiB/call | thr/call | set-ups/s | set-up p50/p99 ms | lost | p50/p99 ms | generator CPU %, late p99 ms | others CPU % |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 
+    /// Share of all packets that did not come out.
+    pub fn lost_share(&self) -> f64 {
+        lost_share(&self.ways)
+    }
+
     /// Its row in the table.
     pub fn row(&self) -> String {
-        let lost: u64 = self.ways.iter().map(|way| way.lost).sum();
-        let sent: u64 = self.ways.iter().map(|way| way.sent).sum();
-        let latency: Vec<String> = self
-            .ways
-            .iter()
-            .map(|way| format!("{:.2}/{:.2}", way.latency_p50_ms, way.latency_p99_ms))
-            .collect();
         format!(
             "| {} | {} {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0}/{:.0} | {:.3} % | {} | {:.0}, {:.1} | {:.0} |",
             self.server,
@@ -234,11 +297,24 @@ impl Step {
             self.setups_per_s,
             self.setup_p50_ms,
             self.setup_p99_ms,
-            lost as f64 * 100.0 / sent.max(1) as f64,
-            latency.join(", "),
+            self.lost_share() * 100.0,
+            latencies(&self.ways),
             self.generator_share * 100.0,
             self.generator_late_ms.0,
             self.others_share * 100.0,
         )
     }
+}
+
+/// Share of the packets of all ways that did not come out.
+pub fn lost_share(ways: &[Way]) -> f64 {
+    let lost: u64 = ways.iter().map(|way| way.lost).sum();
+    let sent: u64 = ways.iter().map(|way| way.sent).sum();
+    lost as f64 / sent.max(1) as f64
+}
+
+/// `p50/p99` of each way, milliseconds.
+pub fn latencies(ways: &[Way]) -> String {
+    let each = ways.iter().map(|way| format!("{:.2}/{:.2}", way.latency_p50_ms, way.latency_p99_ms));
+    each.collect::<Vec<_>>().join(", ")
 }

@@ -33,6 +33,11 @@ pub fn plain(call: u32, address: SocketAddr) -> String {
     )
 }
 
+/// The description of an end with SDES-SRTP; `crypto` is its whole `a=crypto` line.
+pub fn secure(call: u32, address: SocketAddr, crypto: &str) -> String {
+    plain(call, address).replace("RTP/AVP", "RTP/SAVP") + crypto
+}
+
 /// What the answer to an [`offer`] says.
 ///
 /// # Errors

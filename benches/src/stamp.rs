@@ -1,8 +1,5 @@
 //! What the generator writes into a payload, to know it again on the other side.
 
-/// Payload of 20 ms of G.711, bytes.
-pub const PAYLOAD_BYTES: usize = 160;
-
 const MAGIC: [u8; 4] = *b"BfLd";
 const STAMP_BYTES: usize = 24;
 
@@ -20,7 +17,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Writes the stamp at the beginning of a payload of [`PAYLOAD_BYTES`]; the rest is μ-law silence.
+    /// Writes the stamp at the beginning of a payload of at least 24 bytes; the rest is μ-law silence.
     pub fn write(&self, payload: &mut [u8]) {
         payload.fill(0xff);
         payload[..4].copy_from_slice(&MAGIC);
@@ -53,7 +50,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let stamp = Stamp { call: 4_000, way: 1, number: 77, sent_ns: 0x0123_4567_89ab_cdef };
-        let mut payload = [0; PAYLOAD_BYTES];
+        let mut payload = [0; 160];
         stamp.write(&mut payload);
         assert_eq!(Stamp::read(&payload), Some(stamp));
         payload[0] = 0;

@@ -1,5 +1,6 @@
-//! A phone for the `sip` scenario: answers every INVITE at once, over UDP. No dialogs, no timers: the
-//! gateway's own retransmissions are answered like the first request.
+//! A phone and a registrar for the SIP scenarios: answers every INVITE at once, challenges a REGISTER
+//! without credentials and accepts one with any, over UDP. No dialogs, no timers: the gateway's own
+//! retransmissions are answered like the first request.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -45,6 +46,8 @@ fn answer(text: &str, own: SocketAddr, plain: &[SocketAddr], media: &Media) -> O
         return None;
     }
     let mut copied = String::new();
+    let mut contact = String::new();
+    let (mut authorized, mut expires) = (false, "3600");
     for line in lines {
         let (name, value) = line.split_once(':')?;
         let (name, value) = (name.trim(), value.trim());
@@ -60,6 +63,24 @@ fn answer(text: &str, own: SocketAddr, plain: &[SocketAddr], media: &Media) -> O
         {
             copied += &format!("{name}: {value}\r\n");
         }
+        authorized |=
+            is("Authorization", "Authorization") || is("Proxy-Authorization", "Proxy-Authorization");
+        if is("Contact", "m") {
+            contact = format!("Contact: {value}\r\n");
+        } else if is("Expires", "Expires") {
+            expires = value;
+        }
+    }
+    if method == "REGISTER" {
+        return Some(match authorized {
+            true => {
+                format!("SIP/2.0 200 OK\r\n{copied}{contact}Expires: {expires}\r\nContent-Length: 0\r\n\r\n")
+            }
+            false => format!(
+                "SIP/2.0 401 Unauthorized\r\n{copied}WWW-Authenticate: Digest realm=\"load\", nonce=\"1\", \
+                 algorithm=MD5, qop=\"auth\"\r\nContent-Length: 0\r\n\r\n"
+            ),
+        });
     }
     let mut sdp = String::new();
     if method == "INVITE" {
@@ -91,6 +112,13 @@ mod tests {
         assert!(response.contains("To: <sip:load7@127.0.0.1>;tag=load\r\n"));
         assert!(response.contains("m=audio 4000 "));
         assert_eq!(media.lock().unwrap().get(&7), Some(&"127.0.0.1:20000".parse().unwrap()));
+        let register = invite.replace("INVITE", "REGISTER").replace("\r\nCSeq", "\r\nExpires: 60\r\nCSeq");
+        let response = answer(&register, own, &plain, &media).unwrap();
+        assert!(response.starts_with("SIP/2.0 401 ") && response.contains("\r\nWWW-Authenticate: Digest "));
+        let register = register.replace("\r\nCSeq", "\r\nm: <sip:c@d>\r\nAuthorization: Digest x\r\nCSeq");
+        let response = answer(&register, own, &plain, &media).unwrap();
+        assert!(response.starts_with("SIP/2.0 200 ") && response.contains("\r\nExpires: 60\r\n"));
+        assert!(response.contains("\r\nContact: <sip:c@d>\r\n"));
         assert_eq!(answer("ACK sip:load7@x SIP/2.0\r\n\r\n", own, &plain, &media), None);
         assert_eq!(answer("garbage", own, &plain, &media), None);
     }
