@@ -149,7 +149,7 @@ fn ratios(steps: &[Step]) -> String {
         let (memory, memory_ratio) = beside(ours.kib_per_call, theirs.kib_per_call);
         let _ = writeln!(
             out,
-            "| {name} | {} | {cpu} | **{cpu_ratio}** | {memory} | {memory_ratio} | {:.1}, {:.1} | {} , {} |",
+            "| {name} | {} | {cpu} | **{cpu_ratio}** | {memory} | {memory_ratio} | {:.1}, {:.1} | {}, {} |",
             ours.calls,
             ours.threads_per_call,
             theirs.threads_per_call,
@@ -338,7 +338,7 @@ mod tests {
         let text = ratios(&steps);
         assert!(text.contains("| 100 | 10.00, 30.00 | **3.0** | 100, 100 | 1.0 |"), "{text}");
         assert!(text.contains("| 100 | 5.00, 10.00 | **2.0** |"), "{text}");
-        assert!(!text.contains("99"), "{text}");
+        assert!(!text.contains("99.00"), "{text}");
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
         running.storm = Some(Storm { setups_per_s: 123.0, failed: 4, ..Storm::default() });
         running.warnings.push("the generator is the limit".to_owned());
         running.scheduling.insert("bifrons-worker".to_owned(), "fifo 1".to_owned());
-        let steps = vec![running, step("engine, uring", "engine-fanout", 20, 1.2, 0)];
+        let steps = [running, step("engine, uring", "engine-fanout", 20, 1.2, 0)];
         let lines: String = steps.iter().map(|step| serde_json::to_string(step).unwrap() + "\n").collect();
         let again = read_steps(&lines).unwrap();
         let text = markdown(&again, "kernel: 6.1\nmissing: rtpengine (ci/setup bench)\n", &[]);
