@@ -62,16 +62,13 @@ enum State {
     Over,
 }
 
-/// How far a session is.
+/// How far a handshake is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// Counts among the handshakes in progress.
-    Handshaking {
-        heard_at: Time,
-    },
+    Handshaking { heard_at: Time },
     /// The peer has been silent for [`STALL`]: it keeps nobody else waiting until it is heard again.
     Stalled,
-    Connected,
 }
 
 impl Handshaker {
@@ -157,14 +154,10 @@ impl Handshaker {
                         }
                     }
                     State::Active { session, progress } => {
-                        match progress {
-                            Progress::Handshaking { heard_at } => *heard_at = now,
-                            Progress::Stalled => {
-                                *progress = Progress::Handshaking { heard_at: now };
-                                self.in_progress += 1;
-                            }
-                            Progress::Connected => {}
+                        if *progress == Progress::Stalled {
+                            self.in_progress += 1;
                         }
+                        *progress = Progress::Handshaking { heard_at: now };
                         session.handle_datagram(now, datagram.bytes());
                         self.after(leg);
                     }
@@ -174,6 +167,16 @@ impl Handshaker {
                             self.over(leg, answer);
                         }
                         Some(TailEvent::Alert(_)) => self.over(leg, None),
+                        Some(TailEvent::Repeat) => {
+                            let flight: Vec<_> = tail
+                                .last_flight()
+                                .iter()
+                                .filter_map(|datagram| Inline::new(datagram))
+                                .collect();
+                            for datagram in flight {
+                                self.send(link, FromHandshake::Datagram { leg, datagram });
+                            }
+                        }
                         None => {}
                     },
                     State::Over => {}
@@ -240,17 +243,6 @@ impl Handshaker {
                     let link = entry.link;
                     self.send(link, FromHandshake::Ended { leg, why: LegEnd::DtlsTimeout });
                 }
-                State::Active { session, progress: Progress::Connected }
-                    if session.retransmission_ends().is_some_and(|at| at <= now) =>
-                {
-                    // Nobody asks for the last flight any more: the SSL goes, its tail stays.
-                    let state = std::mem::replace(&mut entry.state, State::Over);
-                    if let State::Active { session, .. } = state
-                        && let Some(tail) = session.into_tail()
-                    {
-                        entry.state = State::Tail(Box::new(tail));
-                    }
-                }
                 State::Active { session, progress } => {
                     if matches!(progress, Progress::Handshaking { heard_at } if now - *heard_at >= STALL) {
                         *progress = Progress::Stalled;
@@ -272,9 +264,9 @@ impl Handshaker {
             State::Active { session, progress } => {
                 let stalls_at = match progress {
                     Progress::Handshaking { heard_at } => Some(*heard_at + STALL),
-                    _ => None,
+                    Progress::Stalled => None,
                 };
-                let own = [session.next_timeout(), session.retransmission_ends(), stalls_at];
+                let own = [session.next_timeout(), stalls_at];
                 own.into_iter().flatten().min()
             }
             State::Tail(_) | State::Over => None,
@@ -299,18 +291,12 @@ impl Handshaker {
         while let Some(datagram) = session.poll_transmit() {
             datagrams.push(datagram);
         }
-        let mut messages = Vec::new();
+        let mut connected = None;
         let mut ended = None;
-        let before = *progress;
-        let was_connected = before == Progress::Connected;
         while let Some(event) = session.poll_event() {
             match event {
                 Event::Connected(done) => match keys(self.backend, &done) {
-                    Some(keys) => {
-                        *progress = Progress::Connected;
-                        self.counters.add(HandshakeCount::Connected);
-                        messages.push(FromHandshake::Keys { leg, keys: Box::new(keys) });
-                    }
+                    Some(keys) => connected = Some(FromHandshake::Keys { leg, keys: Box::new(keys) }),
                     None => ended = Some(LegEnd::DtlsError),
                 },
                 Event::Failed(FailReason::Timeout) => ended = Some(LegEnd::DtlsTimeout),
@@ -318,21 +304,31 @@ impl Handshaker {
                 Event::Failed(_) => ended = Some(LegEnd::DtlsError),
             }
         }
-        // Until now it was in progress; connected or ended, it is no longer.
-        let over = *progress == Progress::Connected || ended.is_some();
-        if matches!(before, Progress::Handshaking { .. }) && over {
-            self.in_progress -= 1;
+        let over = connected.is_some() || ended.is_some();
+        if over {
+            // It was in progress until now.
+            self.in_progress -= usize::from(matches!(progress, Progress::Handshaking { .. }));
+            let state = std::mem::replace(&mut entry.state, State::Over);
+            // No data channel needs the SSL: it goes, its tail stays.
+            if let State::Active { session, .. } = state
+                && ended.is_none()
+                && let Some(tail) = session.into_tail()
+            {
+                entry.state = State::Tail(Box::new(tail));
+            }
+        }
+        if connected.is_some() {
+            self.counters.add(HandshakeCount::Connected);
         }
         if let Some(why) = ended {
-            entry.state = State::Over;
             self.counters.add(match why {
                 LegEnd::DtlsTimeout => HandshakeCount::TimedOut,
-                LegEnd::DtlsAlert if was_connected => HandshakeCount::ClosedByPeer,
+                LegEnd::DtlsAlert if connected.is_some() => HandshakeCount::ClosedByPeer,
                 _ => HandshakeCount::Failed,
             });
         }
-        for message in messages {
-            self.send(link, message);
+        if let Some(keys) = connected {
+            self.send(link, keys);
         }
         for datagram in datagrams {
             self.transmit(link, leg, &datagram);

@@ -61,6 +61,11 @@ impl Datagrams {
         Self { queue_len_max, ..Self::default() }
     }
 
+    /// What waits to be sent.
+    pub fn outgoing(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.outgoing.iter()
+    }
+
     pub fn pop(&mut self) -> Option<Vec<u8>> {
         self.outgoing.pop_front()
     }

@@ -21,10 +21,6 @@ pub const DATAGRAM_QUEUE_LEN_MAX: usize = 16;
 /// Pieces of application data that wait to be taken; more are lost.
 pub const APPLICATION_QUEUE_LEN_MAX: usize = 64;
 
-/// How long after the handshake the peer may ask for our last flight again. It would stop itself
-/// after 30 s at the latest, with the first retransmission after 1 s and the others doubling.
-pub const RETRANSMISSION_TIME: Duration = Duration::from_secs(60);
-
 /// ClientHellos that a server refuses before it gives up.
 const HELLOS_REFUSED_MAX: u64 = 1_000;
 
@@ -48,7 +44,8 @@ pub struct Session {
     deadline: Time,
     retransmit_at: Option<Time>,
     retransmit_after: Duration,
-    retransmission_ends: Option<Time>,
+    /// What ended the handshake, if it was ours to end.
+    last_flight: Vec<Vec<u8>>,
     events: VecDeque<Event>,
     application: VecDeque<Vec<u8>>,
     counters: DtlsCounters,
@@ -91,7 +88,7 @@ impl Session {
             deadline: now + context.config.handshake_timeout,
             retransmit_at: None,
             retransmit_after: context.config.retransmit_initial,
-            retransmission_ends: None,
+            last_flight: Vec::new(),
             events: VecDeque::new(),
             application: VecDeque::new(),
             counters: DtlsCounters::default(),
@@ -207,20 +204,15 @@ impl Session {
         self.state = State::Over;
     }
 
-    /// From when on the SSL is no longer needed for the peer's sake: [`into_tail`](Self::into_tail)
-    /// may then be called. None while there is no connection.
-    pub fn retransmission_ends(&self) -> Option<Time> {
-        self.retransmission_ends
-    }
-
-    /// Frees the SSL and keeps what `close_notify` needs. None where there is no connection.
+    /// Frees the SSL, which nothing but application data needs once the handshake is done, and keeps what
+    /// `close_notify` and a peer that missed our last flight need. None where there is no connection.
     ///
     /// Send what [`poll_transmit`](Self::poll_transmit) has before.
     pub fn into_tail(self) -> Option<Tail> {
         if self.state != State::Connected {
             return None;
         }
-        Tail::from_ssl(self.stream.ssl(), self.role, self.stream.get_ref().last_sent?)
+        Tail::from_ssl(self.stream.ssl(), self.role, self.stream.get_ref().last_sent?, self.last_flight)
     }
 
     /// Whether the handshake is done and the peer verified.
@@ -242,7 +234,10 @@ impl Session {
         if self.state == State::Handshaking {
             match self.stream.do_handshake() {
                 Ok(()) => {
-                    self.retransmission_ends = Some(now + RETRANSMISSION_TIME);
+                    if self.role == Role::Server {
+                        // Whatever waits was written for the Finished that has just been read.
+                        self.last_flight = self.stream.get_ref().outgoing().cloned().collect();
+                    }
                     self.state = State::Unverified;
                     if !self.expected.is_empty() {
                         self.verify();
@@ -384,7 +379,6 @@ impl Session {
         }
         self.state = State::Over;
         self.retransmit_at = None;
-        self.retransmission_ends = None;
         self.application.clear();
         self.events.push_back(Event::Failed(reason));
     }

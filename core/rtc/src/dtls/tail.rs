@@ -1,6 +1,7 @@
-//! What is left of a connection when its SSL is gone: enough for `close_notify`.
+//! What is left of a connection when its SSL is gone: enough for `close_notify`, and for a peer that
+//! missed the last flight.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, Nonce, UnboundKey};
 use hmac::digest::block_api::EagerHash;
 use hmac::{Hmac, KeyInit, Mac};
 use openssl::nid::Nid;
@@ -8,14 +9,21 @@ use openssl::ssl::SslRef;
 use zeroize::Zeroizing;
 
 use super::Role;
-use super::datagrams::{CONTENT_ALERT, LastSent, RECORD_HEADER_LEN, Record, records};
+use super::datagrams::{CONTENT_ALERT, CONTENT_HANDSHAKE, LastSent, RECORD_HEADER_LEN, Record, records};
 
-/// The keys and the sending sequence number of an established DTLS 1.2 connection.
+/// The keys, the sending sequence number and the last flight of an established DTLS 1.2 connection.
 pub struct Tail {
     local: Direction,
     remote: Direction,
     next_sequence_number: u64,
     next_explicit_nonce: u64,
+    /// The datagrams that ended the handshake, as they were sent. Only a server has to repeat them: its
+    /// flight is the last (RFC 6347 §4.2.4). The same bytes again are the same record with the same
+    /// nonce, so nothing new is encrypted, and a peer that had it takes it for a replay.
+    last_flight: Vec<Vec<u8>>,
+    repeats_left: u8,
+    /// The peer's repeated Finished that was answered last: an older one is a replay.
+    answered: Option<u64>,
     is_over: bool,
 }
 
@@ -26,25 +34,42 @@ pub enum TailEvent {
     Closed,
     /// It sent a fatal alert with this description.
     Alert(u8),
+    /// It has missed our [`last_flight`](Tail::last_flight): send that again.
+    Repeat,
 }
 
+/// Keys as bytes: a prepared key is ten times as large, and there is one of these a call.
 struct Direction {
-    key: LessSafeKey,
+    algorithm: &'static Algorithm,
+    key: Zeroizing<[u8; KEY_LEN_MAX]>,
     implicit_nonce: [u8; IMPLICIT_NONCE_LEN],
 }
+
+/// How often the last flight is sent again. A peer whose first wait is 50 ms, which doubles to 60 s,
+/// has given up by then.
+const REPEATS_MAX: u8 = 16;
+const KEY_LEN_MAX: usize = 32;
 
 const IMPLICIT_NONCE_LEN: usize = 4;
 const EXPLICIT_NONCE_LEN: usize = 8;
 const TAG_LEN: usize = 16;
 const EPOCH: u16 = 1;
 const ALERT_LEN: usize = 2;
+/// Handshake header and verify_data (RFC 6347 §4.2.2, RFC 5246 §7.4.9).
+const FINISHED_LEN: usize = 12 + 12;
+const FINISHED: u8 = 20;
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 
 impl Tail {
     /// Derives the record keys as RFC 5246 §6.3 has it.
-    pub(super) fn from_ssl(ssl: &SslRef, role: Role, last_sent: LastSent) -> Option<Self> {
+    pub(super) fn from_ssl(
+        ssl: &SslRef,
+        role: Role,
+        last_sent: LastSent,
+        last_flight: Vec<Vec<u8>>,
+    ) -> Option<Self> {
         let mut master = Zeroizing::new([0u8; 48]);
         if ssl.session()?.master_key(&mut *master) != master.len() {
             return None;
@@ -56,11 +81,12 @@ impl Tail {
         let seed = [server_random, client_random].concat();
 
         let cipher = ssl.current_cipher()?;
-        let (algorithm, key_len) = match cipher.cipher_nid()? {
-            Nid::AES_128_GCM => (&AES_128_GCM, 16),
-            Nid::AES_256_GCM => (&AES_256_GCM, 32),
+        let algorithm: &'static Algorithm = match cipher.cipher_nid()? {
+            Nid::AES_128_GCM => &AES_128_GCM,
+            Nid::AES_256_GCM => &AES_256_GCM,
             _ => return None,
         };
+        let key_len = algorithm.key_len();
         let mut block = Zeroizing::new(vec![0u8; 2 * (key_len + IMPLICIT_NONCE_LEN)]);
         match cipher.handshake_digest()?.type_() {
             Nid::SHA256 => prf::<sha2::Sha256>(&*master, b"key expansion", &seed, &mut block),
@@ -70,9 +96,10 @@ impl Tail {
         // Client key, server key, client nonce, server nonce.
         let (keys, nonces) = block.split_at(2 * key_len);
         let direction = |n: usize| {
-            let key = UnboundKey::new(algorithm, keys.chunks_exact(key_len).nth(n)?).ok()?;
+            let mut key = Zeroizing::new([0; KEY_LEN_MAX]);
+            key.get_mut(..key_len)?.copy_from_slice(keys.chunks_exact(key_len).nth(n)?);
             let implicit_nonce = *nonces.as_chunks().0.get(n)?;
-            Some(Direction { key: LessSafeKey::new(key), implicit_nonce })
+            Some(Direction { algorithm, key, implicit_nonce })
         };
         let (client, server) = (direction(0)?, direction(1)?);
         let (local, remote) = match role {
@@ -85,24 +112,50 @@ impl Tail {
             next_sequence_number: last_sent.sequence_number + 1,
             // OpenSSL counts up from a random number; going on counts as it would have.
             next_explicit_nonce: last_sent.explicit_nonce.wrapping_add(1),
+            repeats_left: if last_flight.is_empty() { 0 } else { REPEATS_MAX },
+            last_flight,
+            answered: None,
             is_over: false,
         })
     }
 
-    /// Takes a datagram from the peer. Everything but an authentic alert is passed over.
+    /// Takes a datagram from the peer. Everything but an authentic alert or Finished is passed over.
     pub fn handle_datagram(&mut self, datagram: &[u8]) -> Option<TailEvent> {
         if self.is_over {
             return None;
         }
-        let event = records(datagram)
-            .filter(|r| r.content_type == CONTENT_ALERT && r.epoch == EPOCH)
-            .find_map(|record| match self.remote.open_alert(&record)? {
-                [_, CLOSE_NOTIFY] => Some(TailEvent::Closed),
-                [FATAL, description] => Some(TailEvent::Alert(description)),
-                _ => None,
+        let event =
+            records(datagram).filter(|record| record.epoch == EPOCH).find_map(|record| {
+                match record.content_type {
+                    CONTENT_ALERT => match self.remote.open(&record)? {
+                        [_, CLOSE_NOTIFY] => Some(TailEvent::Closed),
+                        [FATAL, description] => Some(TailEvent::Alert(description)),
+                        _ => None,
+                    },
+                    CONTENT_HANDSHAKE => self.asks_again(&record).then_some(TailEvent::Repeat),
+                    _ => None,
+                }
             })?;
-        self.is_over = true;
+        self.is_over = event != TailEvent::Repeat;
         Some(event)
+    }
+
+    /// Whether this is the peer's Finished in a new record: it waits for ours.
+    fn asks_again(&mut self, record: &Record<'_>) -> bool {
+        if self.repeats_left == 0 || self.answered.is_some_and(|last| record.sequence_number <= last) {
+            return false;
+        }
+        if !matches!(self.remote.open::<FINISHED_LEN>(record), Some([FINISHED, ..])) {
+            return false;
+        }
+        self.repeats_left -= 1;
+        self.answered = Some(record.sequence_number);
+        true
+    }
+
+    /// The datagrams that ended the handshake; none where the peer's did.
+    pub fn last_flight(&self) -> &[Vec<u8>] {
+        &self.last_flight
     }
 
     /// Our `close_notify`, once; the answer to the peer's, or the end from our side.
@@ -130,15 +183,22 @@ impl Direction {
         Nonce::assume_unique_for_key(nonce)
     }
 
-    fn open_alert(&self, record: &Record<'_>) -> Option<[u8; ALERT_LEN]> {
+    fn prepared(&self) -> Option<LessSafeKey> {
+        let key = self.key.get(..self.algorithm.key_len())?;
+        Some(LessSafeKey::new(UnboundKey::new(self.algorithm, key).ok()?))
+    }
+
+    /// The content of an authentic record that is `LEN` long.
+    fn open<const LEN: usize>(&self, record: &Record<'_>) -> Option<[u8; LEN]> {
         let (explicit, sealed) = record.fragment.split_first_chunk()?;
-        if sealed.len() != ALERT_LEN + TAG_LEN {
+        if sealed.len() != LEN + TAG_LEN {
             return None;
         }
         let mut sealed = sealed.to_vec();
-        let aad = aad(record.header);
-        let alert = self.key.open_in_place(self.nonce(*explicit), Aad::from(aad), &mut sealed).ok()?;
-        <[u8; ALERT_LEN]>::try_from(&*alert).ok()
+        let aad = aad(record.header, LEN);
+        let key = self.prepared()?;
+        let content = key.open_in_place(self.nonce(*explicit), Aad::from(aad), &mut sealed).ok()?;
+        <[u8; LEN]>::try_from(&*content).ok()
     }
 
     fn seal_alert(&self, alert: [u8; ALERT_LEN], sequence_number: u64, explicit: u64) -> Option<Vec<u8>> {
@@ -149,17 +209,18 @@ impl Direction {
         header[11..].copy_from_slice(&fragment_len.to_be_bytes());
         let explicit = explicit.to_be_bytes();
         let mut sealed = alert.to_vec();
-        self.key.seal_in_place_append_tag(self.nonce(explicit), Aad::from(aad(&header)), &mut sealed).ok()?;
+        let aad = Aad::from(aad(&header, ALERT_LEN));
+        self.prepared()?.seal_in_place_append_tag(self.nonce(explicit), aad, &mut sealed).ok()?;
         Some([&header[..], &explicit, &sealed].concat())
     }
 }
 
 /// Epoch and sequence number, type, version, length of the plaintext (RFC 5246 §6.2.3.3).
-fn aad(header: &[u8; RECORD_HEADER_LEN]) -> [u8; RECORD_HEADER_LEN] {
+fn aad(header: &[u8; RECORD_HEADER_LEN], content_len: usize) -> [u8; RECORD_HEADER_LEN] {
     let mut aad = [0; RECORD_HEADER_LEN];
     aad[..8].copy_from_slice(&header[3..11]);
     aad[8..11].copy_from_slice(&header[..3]);
-    aad[11..].copy_from_slice(&(ALERT_LEN as u16).to_be_bytes());
+    aad[11..].copy_from_slice(&(content_len as u16).to_be_bytes());
     aad
 }
 
