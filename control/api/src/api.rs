@@ -13,7 +13,7 @@ use crate::output::{Output, RequestSource, SessionEnd, TransportId};
 use crate::plugin::{Plugin, PluginCx};
 use crate::state::{Core, Host, Timer};
 
-/// How often idle sessions are looked for.
+/// How often idle sessions are looked for, while there are sessions.
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(2);
 /// Notices taken from the engine at one time, so that requests and timers get their turn.
 const NOTICES_AT_ONCE: usize = 1024;
@@ -90,6 +90,7 @@ impl Api {
     pub fn request(&mut self, now: Duration, media: &mut dyn Media, source: RequestSource, request: Value) {
         self.core.now = now;
         self.core.counters.requests += 1;
+        self.core.watch(WATCHDOG_PERIOD);
         self.dispatch(media, source, &request);
         self.run_effects(media);
     }
@@ -104,6 +105,7 @@ impl Api {
         token: Option<&str>,
     ) -> Result<(), PollRefused> {
         self.core.now = now;
+        self.core.watch(WATCHDOG_PERIOD);
         if !self.core.auth.allows(secret, token, self.core.unix_us() / 1_000_000) {
             self.core.counters.unauthorized += 1;
             return Err(PollRefused::Unauthorized);
@@ -160,6 +162,10 @@ impl Api {
                     self.core.timers.set(Timer::Watchdog, now + WATCHDOG_PERIOD);
                     self.core.limiters.tidy(now);
                     self.end_idle_sessions(media);
+                    // With nothing left to watch the server sleeps until the next request.
+                    if self.core.sessions.is_empty() && self.core.limiters.are_empty() {
+                        self.core.timers.cancel(Timer::Watchdog);
+                    }
                 }
                 Timer::Plugin(plugin, timer) => {
                     self.call(media, plugin, |plugin, cx| plugin.timer(cx, timer))

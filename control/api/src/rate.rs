@@ -72,6 +72,11 @@ impl<K: Hash + Eq> RateLimiter<K> {
         self.buckets.entry(key).or_default()
     }
 
+    /// No key has spent anything that [`RateLimiter::tidy`] has not seen come back.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
     /// Drops what has nothing spent; called now and then, and when the table is full.
     pub fn tidy(&mut self, now: Duration) {
         if let Some(rate) = self.rate {

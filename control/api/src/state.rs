@@ -93,12 +93,17 @@ impl Limiters {
         }
         self.unknown.tidy(now);
     }
+
+    /// Nobody has used up anything.
+    pub(crate) fn are_empty(&self) -> bool {
+        let pairs = [&self.create, &self.attach, &self.message];
+        self.unknown.is_empty()
+            && pairs.into_iter().all(|(source, token)| source.is_empty() && token.is_empty())
+    }
 }
 
 impl Core {
     pub(crate) fn new(config: ApiConfig) -> Self {
-        let mut timers = Timers::default();
-        timers.set(Timer::Watchdog, Duration::ZERO);
         Self {
             auth: Auth::new(config.api_secret.clone(), config.tokens.clone()),
             accepting: config.accept_new_sessions,
@@ -111,10 +116,17 @@ impl Core {
             handles: HashMap::new(),
             legs: HashMap::new(),
             next_key: 1,
-            timers,
+            timers: Timers::default(),
             effects: VecDeque::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+        }
+    }
+
+    /// Sessions are looked at from now on, if they are not already.
+    pub(crate) fn watch(&mut self, period: Duration) {
+        if !self.timers.is_set(Timer::Watchdog) {
+            self.timers.set(Timer::Watchdog, self.now + period);
         }
     }
 

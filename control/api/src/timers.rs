@@ -33,6 +33,11 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
+    /// Whether there is a deadline.
+    pub fn is_set(&self, key: K) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Duration> {
         self.by_time.first().map(|(at, _)| *at)
@@ -63,7 +68,7 @@ mod tests {
         timers.set('a', s(2));
         timers.set('c', s(9));
         timers.cancel('c');
-        assert_eq!(timers.next(), Some(s(1)));
+        assert_eq!((timers.next(), timers.is_set('a'), timers.is_set('c')), (Some(s(1)), true, false));
         assert_eq!(timers.pop(s(0)), None);
         assert_eq!(timers.pop(s(5)), Some('b'));
         assert_eq!(timers.pop(s(5)), Some('a'));

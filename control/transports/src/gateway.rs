@@ -32,9 +32,6 @@ struct State {
     hub: Hub,
 }
 
-/// Longest time between two looks at the wall clock.
-const CLOCK_PERIOD: Duration = Duration::from_secs(10);
-
 impl Gateway {
     /// Puts core and engine together. `start` is moment 0 of all their times; `events_max` bounds what waits
     /// for one client.
@@ -42,22 +39,19 @@ impl Gateway {
         let hub = Hub::new(events_max.max(1));
         let gateway = Self(Rc::new(Inner { state: RefCell::new(State { api, media, hub }), wakers, start }));
         gateway.with(|_, _, _| {});
-        gateway.set_clock();
         gateway
     }
 
     /// Runs timers, takes the engine's notices and wakes plugins, for ever. `media_poll`: how often to ask
     /// the engine even if nobody woke us.
     pub async fn run(&self, media_poll: Option<Duration>) {
-        let mut clock_set = Instant::now();
         loop {
             let now = self.0.start.elapsed();
-            let due = self.0.state.borrow().api.next_timeout().unwrap_or(now + CLOCK_PERIOD);
-            let pause = due.saturating_sub(now).min(CLOCK_PERIOD).min(media_poll.unwrap_or(CLOCK_PERIOD));
-            let _ = tokio::time::timeout(pause, self.0.wakers.wait()).await;
-            if clock_set.elapsed() >= CLOCK_PERIOD {
-                self.set_clock();
-                clock_set = Instant::now();
+            let due = self.0.state.borrow().api.next_timeout().map(|due| due.saturating_sub(now));
+            // Without a timer nothing wakes us but others.
+            match due.into_iter().chain(media_poll).min() {
+                Some(pause) => drop(tokio::time::timeout(pause, self.0.wakers.wait()).await),
+                None => self.0.wakers.wait().await,
             }
             // The engine is asked in any case: that costs a look at its rings.
             let (_, plugins) = self.0.wakers.take();
@@ -99,7 +93,10 @@ impl Gateway {
         let mut state = self.0.state.borrow_mut();
         let State { api, media, hub } = &mut *state;
         let before = api.next_timeout();
-        let result = f(api, media.as_mut(), self.0.start.elapsed());
+        let now = self.0.start.elapsed();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        api.set_unix_time(now, u64::try_from(unix.as_micros()).unwrap_or(u64::MAX));
+        let result = f(api, media.as_mut(), now);
         while let Some(output) = api.next_output() {
             hub.deliver(output);
         }
@@ -156,11 +153,5 @@ impl Gateway {
 
     pub(crate) fn json_limits(&self) -> bifrons_api::json::JsonLimits {
         self.0.state.borrow().api.config().limits.json
-    }
-
-    fn set_clock(&self) {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_us = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
-        self.with(|api, _, now| api.set_unix_time(now, unix_us));
     }
 }

@@ -19,11 +19,14 @@ use crate::{clock, flow, log, sys};
 const INVITE_UNANSWERED_MS: u64 = 15 * 60 * 1000;
 
 impl Program {
-    /// Handles everything that callbacks have left.
-    pub(crate) fn events(&mut self) {
+    /// Handles everything that callbacks have left; says whether there was anything.
+    pub(crate) fn events(&mut self) -> bool {
+        let mut any = false;
         while let Some(event) = event::next() {
             self.event(event);
+            any = true;
         }
+        any
     }
 
     fn event(&mut self, event: Event) {
@@ -280,6 +283,11 @@ impl Program {
             self.counters.refused_flows += 1;
             self.close_flow(id, DownCause::Local);
         }
+    }
+
+    /// Whether [`sweep`](Self::sweep) may have something to do.
+    pub(crate) fn has_to_sweep(&self) -> bool {
+        flow::len() > 0 || self.unanswered.iter().any(|queue| !queue.is_empty())
     }
 
     /// What is due from time to time: unanswered requests, idle connections.

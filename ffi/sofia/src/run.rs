@@ -16,8 +16,10 @@ const STEPS_MAX: usize = 40;
 const FRAMES_MAX: usize = 64;
 /// Least wait, in milliseconds, if nothing but a timer is due.
 const PAUSE_MS: i64 = 2;
-/// Longest wait, in milliseconds: what `Program::sweep` looks after may be so late.
+/// Longest wait, in milliseconds, while there is something that `Program::sweep` looks after: it may be so late.
 const SWEEP_MS: i64 = 1_000;
+/// A wait without end: what comes next, comes from outside.
+const FOREVER_MS: i64 = -1;
 
 /// Runs the program until control stops it or is gone.
 ///
@@ -39,7 +41,6 @@ pub fn run() -> io::Result<()> {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     let mut swept_ms = 0;
     loop {
-        let next_timer_ms = turn(&mut program);
         let more = match receive(&mut program, &link, &mut buffer) {
             Ok(more) => more,
             Err(error) if is_gone(&error) => return Ok(()),
@@ -51,6 +52,8 @@ pub fn run() -> io::Result<()> {
             program.sweep();
             program.events();
         }
+        // After all else: what was done above may have set a timer.
+        let next_timer_ms = turn(&mut program);
         program.traces();
         match program.outbox.flush(&link) {
             Err(error) if is_gone(&error) => return Ok(()),
@@ -66,12 +69,16 @@ pub fn run() -> io::Result<()> {
 fn turn(program: &mut Program) -> i64 {
     let epoll = program.agent.as_ref().and_then(|agent| agent.epoll);
     for _ in 0..STEPS_MAX {
-        let Some(agent) = &program.agent else { return SWEEP_MS };
+        let Some(agent) = &program.agent else { return FOREVER_MS };
         let next_ms = agent.step();
-        program.events();
-        if next_ms != 0 && !epoll.is_some_and(readable) {
-            let next_ms = if next_ms < 0 { SWEEP_MS } else { next_ms };
-            return next_ms.clamp(PAUSE_MS, SWEEP_MS);
+        // What an event led to may have set a timer.
+        let quiet = !program.events();
+        if quiet && next_ms != 0 && !epoll.is_some_and(readable) {
+            return match next_ms {
+                ..0 if program.has_to_sweep() => SWEEP_MS,
+                ..0 => FOREVER_MS,
+                timer_ms => timer_ms.clamp(PAUSE_MS, SWEEP_MS),
+            };
         }
     }
     PAUSE_MS
@@ -107,7 +114,7 @@ fn is_gone(error: &io::Error) -> bool {
 fn wait(program: &Program, link: &Link, timeout_ms: i64) {
     let epoll = program.agent.as_ref().map(|agent| agent.epoll);
     // Without Sofia's descriptor only short waits keep the delay small.
-    let timeout_ms = if epoll == Some(None) { timeout_ms.min(PAUSE_MS) } else { timeout_ms };
+    let timeout_ms = if epoll == Some(None) && timeout_ms != 0 { PAUSE_MS } else { timeout_ms };
     let wants_out = if program.outbox.is_empty() { 0 } else { libc::POLLOUT };
     let fds = [
         libc::pollfd { fd: link.as_raw_fd(), events: libc::POLLIN | wants_out, revents: 0 },
@@ -124,7 +131,7 @@ fn readable(fd: RawFd) -> bool {
 
 /// True if something is ready. An interruption or error is as good as a time-out.
 fn poll(mut fds: [libc::pollfd; 2], timeout_ms: i64) -> bool {
-    let timeout_ms = timeout_ms.clamp(0, i64::from(i32::MAX)) as i32;
+    let timeout_ms = timeout_ms.clamp(FOREVER_MS, i64::from(i32::MAX)) as i32;
     // SAFETY: the array has the length given.
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) > 0 }
 }

@@ -34,8 +34,6 @@ const BIND_PATIENCE: Duration = Duration::from_millis(1_500);
 const SHARED_RECEIVE_BYTES: usize = 4 << 20;
 /// Receive buffer of an RTP leg's socket, bytes.
 const RTP_RECEIVE_BYTES: usize = 256 << 10;
-/// Longest sleep of a handshake thread.
-const HANDSHAKE_SLEEP: Duration = Duration::from_millis(100);
 /// Bytes of video history a worker.
 const HISTORY_BYTES: usize = 16 << 20;
 /// SCHED_FIFO priority of workers where it is allowed, else their nice value.
@@ -409,9 +407,11 @@ fn spawn_handshaker(
     let run = move || {
         while !stop.load(Ordering::Acquire) {
             let now = clock.now();
-            let next = handshaker.turn(now);
-            let sleep = next.map_or(HANDSHAKE_SLEEP, |at| (at - now).min(HANDSHAKE_SLEEP));
-            std::thread::park_timeout(sleep);
+            match handshaker.turn(now) {
+                Some(at) => std::thread::park_timeout(at - now),
+                // Who has something for it unparks it.
+                None => std::thread::park(),
+            }
         }
     };
     let thread = std::thread::Builder::new().name("bifrons-handshake".to_owned()).spawn(run);

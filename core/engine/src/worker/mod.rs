@@ -57,8 +57,9 @@ const BATCH: usize = 256;
 pub(crate) const HELD_LEG_MAX: usize = 32;
 /// Early SRTP packets that a worker may hold back: each keeps a receive buffer.
 pub(crate) const HELD_MAX: usize = 96;
-/// Longest sleep: commands come with a wake-up, so this only bounds what a lost one could cost.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Longest sleep of a worker without a timer. Packets, commands and handshakes wake it, so this is only a
+/// number that every driver can wait for.
+const SLEEP_MAX: Duration = Duration::from_secs(3_600);
 /// Turns that a host waits for at most.
 const READY_TURNS_MAX: usize = 16;
 /// How soon reports that found their ring full are tried again.
