@@ -4,6 +4,7 @@
 //! one wait. A host with an event loop of its own calls [`Worker::turn_ready`] whenever
 //! [`Worker::wake_fd`] is readable or the time has come that it returned.
 
+mod coalesce;
 mod command;
 mod cross;
 mod feedback;
@@ -47,6 +48,7 @@ use crate::signal::Signal;
 use crate::timer::Wheel;
 use crate::worker_set::{SharedWorkerSet, WorkerSet};
 
+use coalesce::Coalescing;
 use in_hand::InHand;
 
 pub(crate) use ice::ice_token;
@@ -153,6 +155,7 @@ pub struct Worker<D: Driver> {
     failed: bool,
     busy: bool,
     turned_at: Time,
+    coalescing: Coalescing,
 }
 
 impl<D: Driver> Worker<D> {
@@ -194,6 +197,7 @@ impl<D: Driver> Worker<D> {
             busy: false,
             turned_at: now,
             stun_rate: Rate::new(settings.budgets.stun_per_s, settings.budgets.stun_burst),
+            coalescing: Coalescing::new(settings.coalesce_us, now),
             driver: InHand::new(driver),
             settings,
         }
@@ -216,7 +220,10 @@ impl<D: Driver> Worker<D> {
         } else {
             let latest = now + SLEEP_MAX;
             let deadline = self.next_timeout().map_or(latest, |at| at.min(latest));
-            Wait::Until { deadline, coalesce_us: self.settings.coalesce_us }
+            let coalesce_us = self.coalescing.wait_us(now, self.driver.counters().received);
+            // Timers wait for the packets, too: with a thousand legs one is due nearly every millisecond.
+            let deadline = deadline.max(now + Duration::from_micros(coalesce_us.into()));
+            Wait::Until { deadline, coalesce_us }
         };
         self.driver.wait(wait);
     }
