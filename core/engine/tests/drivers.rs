@@ -92,6 +92,59 @@ fn datagrams_come_and_go_in_place_and_by_copy() {
     }
 }
 
+/// Packets of one frame to one subscriber are one run for the kernel (`UDP_SEGMENT`), and arrive as they were.
+#[test]
+fn frames_to_many_subscribers_arrive_as_they_were() {
+    for (name, mut driver) in drivers(4) {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let key = driver.add_socket(bound(address), 7).unwrap();
+            let subscribers: Vec<UdpSocket> = (0..20).map(|_| client(address)).collect();
+            let to: Vec<SocketAddr> = subscribers.iter().map(|socket| socket.local_addr().unwrap()).collect();
+            let frames: [&[usize]; 3] = [&[1_200, 1_200, 1_200, 311], &[1_100], &[900, 901, 901, 40, 40]];
+            let before = driver.counters().sent;
+            for (number, len) in frames.into_iter().flatten().enumerate() {
+                for (subscriber, to) in to.iter().enumerate() {
+                    let buffer = driver.allocate().unwrap();
+                    let bytes = &mut driver.bytes(&buffer)[HEADROOM..HEADROOM + len];
+                    bytes.fill(number as u8);
+                    bytes[0] = subscriber as u8;
+                    driver.send(key, *to, buffer, HEADROOM, *len);
+                }
+            }
+            driver.wait(Wait::Poll);
+            assert_eq!(driver.counters().sent - before, 200, "{name}");
+            let mut buffer = [0; 2_048];
+            for (subscriber, socket) in subscribers.iter().enumerate() {
+                for (number, len) in frames.into_iter().flatten().enumerate() {
+                    assert_eq!(socket.recv(&mut buffer).unwrap(), *len, "{name}");
+                    assert_eq!(buffer[0], subscriber as u8, "{name}");
+                    assert!(buffer[1..*len].iter().all(|byte| *byte == number as u8), "{name}");
+                }
+            }
+            driver.remove_socket(key);
+        }
+        let mut batch = Vec::with_capacity(8);
+        driver.receive(&mut batch);
+        assert_eq!(driver.counters().send_failed, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_cannot_go_is_counted_whole() {
+    for (name, mut driver) in drivers(2) {
+        let key = driver.add_socket(bound("127.0.0.1:0"), 0).unwrap();
+        for _ in 0..300 {
+            for _ in 0..10 {
+                let buffer = driver.allocate().unwrap_or_else(|| panic!("{name}: buffers leak"));
+                driver.send(key, "[::1]:9".parse().unwrap(), buffer, HEADROOM, 100);
+            }
+            driver.wait(Wait::Poll);
+            driver.receive(&mut Vec::with_capacity(64));
+        }
+        assert_eq!((driver.counters().sent, driver.counters().send_failed), (0, 3_000), "{name}");
+    }
+}
+
 #[test]
 fn a_datagram_that_is_too_long_is_counted_and_the_next_one_served() {
     for (name, mut driver) in drivers(4) {

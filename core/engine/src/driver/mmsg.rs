@@ -12,11 +12,12 @@ use std::time::Duration;
 use bifrons_rtc::Time;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use socket2::SockAddr;
 
 use super::address::{self, NAME_BYTES};
 use super::clock::Clock;
 use super::memory::Memory;
+use super::queue::Queue;
+use super::segment::Messages;
 use super::table::Table;
 use super::timestamp;
 use super::{
@@ -26,10 +27,12 @@ use super::{
 
 /// Datagrams a system call; batches of 8 already save most of what batches can.
 const BATCH: usize = 64;
-/// Buffers in all: the working set stays inside a 2 MiB L2 cache.
-const BUFFERS: usize = 768;
-/// Sends that may wait for [`Driver::wait`].
-const QUEUE: usize = 256;
+/// Buffers in all. Those freed last are used next, so what audio touches stays in L2; a fan-out needs many, so
+/// that packets to one destination meet in the queue.
+const BUFFERS: usize = 1_536;
+/// Sends that may wait for [`Driver::wait`]: the rest of the buffers is for receiving.
+const QUEUE: usize = 1_024;
+const _: () = assert!(QUEUE <= super::queue::DATAGRAMS_MAX);
 const WAKE: Token = Token(usize::MAX);
 
 /// How to make an [`Mmsg`].
@@ -44,15 +47,6 @@ struct Readiness {
     queued: bool,
 }
 
-struct Queued {
-    socket: u32,
-    order: u32,
-    destination: SockAddr,
-    buffer: u32,
-    start: u32,
-    len: u32,
-}
-
 /// The portable driver.
 pub struct Mmsg {
     clock: Clock,
@@ -64,7 +58,10 @@ pub struct Mmsg {
     table: Table<Readiness>,
     ready: Vec<u32>,
     removed: Vec<(UdpSocket, u64)>,
-    queue: Vec<Queued>,
+    queue: Queue,
+    /// Numbers of the queue's sends, by socket.
+    order: Vec<u16>,
+    messages: Messages,
     headers: Box<[libc::mmsghdr; BATCH]>,
     vectors: Box<[libc::iovec; BATCH]>,
     names: Box<[[u8; NAME_BYTES]; BATCH]>,
@@ -99,7 +96,9 @@ impl Mmsg {
             table: Table::new(config.sockets_max),
             ready: Vec::with_capacity(config.sockets_max),
             removed: Vec::with_capacity(config.sockets_max),
-            queue: Vec::with_capacity(QUEUE),
+            queue: Queue::new(),
+            order: Vec::with_capacity(QUEUE),
+            messages: Messages::new(),
             // SAFETY: all-zero is a valid value of these plain C structures.
             headers: Box::new(unsafe { zeroed() }),
             // SAFETY: as above.
@@ -178,40 +177,42 @@ impl Mmsg {
         if self.queue.is_empty() {
             return;
         }
-        let mut queue = std::mem::take(&mut self.queue);
-        // One call serves one socket: bring the datagrams of a socket together, in their order.
-        queue.sort_unstable_by_key(|entry| (entry.socket, entry.order));
-        for run in queue.chunk_by(|a, b| a.socket == b.socket) {
-            let fd =
-                self.table.get(run[0].socket).and_then(|slot| slot.socket.as_ref().map(AsRawFd::as_raw_fd));
-            match fd {
+        let mut order = std::mem::take(&mut self.order);
+        order.extend(0..self.queue.sends().len() as u16);
+        // One call serves one socket: bring the sends of a socket together, in their order.
+        order.sort_unstable_by_key(|number| (self.queue.send(*number).socket, *number));
+        let mut rest = &order[..];
+        while let Some(first) = rest.first() {
+            let socket = self.queue.send(*first).socket;
+            let (run, behind) = rest.split_at(
+                rest.iter().take_while(|number| self.queue.send(**number).socket == socket).count(),
+            );
+            rest = behind;
+            let slot = self.table.get(socket);
+            match slot.and_then(|slot| slot.socket.as_ref().map(AsRawFd::as_raw_fd)) {
                 Some(fd) => run.chunks(BATCH).for_each(|chunk| self.send_run(fd, chunk)),
-                None => self.counters.send_failed += run.len() as u64,
+                None => self.counters.send_failed += self.queue.datagrams(run),
             }
         }
-        self.free.extend(queue.iter().map(|entry| entry.buffer));
-        queue.clear();
-        self.queue = queue;
+        order.clear();
+        self.order = order;
+        self.free.extend((0..self.queue.len()).filter_map(|at| self.queue.buffer(at)));
+        self.queue.clear();
+        self.messages.clear();
     }
 
-    fn send_run(&mut self, fd: RawFd, run: &[Queued]) {
-        for (i, entry) in run.iter().enumerate() {
-            self.vectors[i].iov_base =
-                self.memory.address(entry.buffer).wrapping_add(entry.start as usize).cast();
-            self.vectors[i].iov_len = entry.len as usize;
-            let header = &mut self.headers[i].msg_hdr;
-            header.msg_name = entry.destination.as_ptr().cast_mut().cast();
-            header.msg_namelen = entry.destination.len();
-            header.msg_iov = addr_of_mut!(self.vectors[i]);
-            header.msg_iovlen = 1;
-            header.msg_control = null_mut();
-            header.msg_controllen = 0;
+    fn send_run(&mut self, fd: RawFd, run: &[u16]) {
+        for (header, number) in self.headers.iter_mut().zip(run) {
+            let send = self.queue.send(*number);
+            let message = self.messages.write(send, self.queue.of(send), &self.memory);
+            // SAFETY: it was written right above; a header is plain data that may be copied.
+            header.msg_hdr = unsafe { *message };
         }
         let mut done = 0;
         while done < run.len() {
             self.counters.system_calls += 1;
-            // SAFETY: headers `done..run.len()` were filled above; names live in `run`, vectors and
-            // buffers in `self`, all beyond the call; the kernel only reads them.
+            // SAFETY: headers `done..run.len()` were filled above; names, vectors and control data lie in
+            // `queue` and `messages`, buffers in `memory`, all beyond the call; the kernel only reads them.
             let sent = unsafe {
                 libc::sendmmsg(
                     fd,
@@ -221,11 +222,17 @@ impl Mmsg {
                 )
             };
             if sent > 0 {
-                self.counters.sent += sent as u64;
-                done += sent as usize;
+                let end = (done + sent as usize).min(run.len());
+                self.counters.sent += self.queue.datagrams(&run[done..end]);
+                done = end;
             } else {
                 // The first of the rest failed (full, unreachable …): it is dropped, the rest goes on.
-                self.counters.send_failed += 1;
+                let send = *self.queue.send(run[done]);
+                self.counters.send_failed += u64::from(send.count);
+                if send.count > 1 {
+                    let error = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+                    self.queue.refused(send.segment, error);
+                }
                 done += 1;
             }
         }
@@ -338,17 +345,7 @@ impl Driver for Mmsg {
             self.counters.send_failed += 1;
             return self.release(buffer);
         };
-        let order = self.queue.len() as u32;
-        let destination = SockAddr::from(destination);
-        let entry = Queued {
-            socket: index,
-            order,
-            destination,
-            buffer: buffer.0,
-            start: start as u32,
-            len: len as u32,
-        };
-        self.queue.push(entry);
+        self.queue.push(index, destination, buffer.0, start, len);
         if self.queue.len() == QUEUE {
             self.flush();
         }

@@ -14,6 +14,8 @@ mod clock;
 pub mod eventfd;
 mod memory;
 pub mod mmsg;
+mod queue;
+mod segment;
 pub mod sim;
 mod table;
 pub mod thread;

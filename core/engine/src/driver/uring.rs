@@ -15,12 +15,13 @@ use bifrons_rtc::Time;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
-use socket2::SockAddr;
 
 use super::address::{self, NAME_BYTES};
 use super::buf_ring::BufRing;
 use super::clock::Clock;
 use super::memory::Memory;
+use super::queue::Queue;
+use super::segment::Messages;
 use super::table::Table;
 use super::timestamp;
 use super::{
@@ -30,8 +31,9 @@ use super::{
 
 /// Receive buffers: 1 MiB, half of a 2 MiB L2 cache.
 const RECEIVE_BUFFERS: u16 = 512;
-/// Buffers for copies.
-const ARENA_BUFFERS: u32 = 512;
+/// Buffers for copies. Those used last are used next, so only a fan-out touches many of them; it needs many,
+/// so that packets to one destination meet in the queue.
+const ARENA_BUFFERS: u32 = 1_536;
 const SUBMISSIONS: u32 = 512;
 const GROUP: u16 = 0;
 /// Completions that end a coalesced wait.
@@ -68,10 +70,12 @@ pub struct Uring {
     buffers: BufRing,
     memory: Memory,
     arena: Vec<u32>,
-    /// Buffers of the sends that wait in the submission queue.
-    in_flight: Vec<u32>,
-    /// Their addresses; the kernel reads them inside the submitting call.
-    destinations: Vec<SockAddr>,
+    /// What waits to be sent. The kernel reads addresses and buffers inside the submitting call.
+    queue: Queue,
+    /// How many sends of the queue stand in the submission queue.
+    handed: usize,
+    /// Headers of the runs among them.
+    messages: Messages,
     /// What every receive is armed with: only the lengths of name and control data are read from it.
     receive_header: Box<libc::msghdr>,
     table: Table<Receive>,
@@ -142,8 +146,9 @@ impl Uring {
             buffers,
             memory,
             arena: (0..ARENA_BUFFERS).map(|i| u32::from(RECEIVE_BUFFERS) + i).collect(),
-            in_flight: Vec::with_capacity(SUBMISSIONS as usize),
-            destinations: Vec::with_capacity(SUBMISSIONS as usize),
+            queue: Queue::new(),
+            handed: 0,
+            messages: Messages::new(),
             receive_header,
             table: Table::new(config.sockets_max),
             to_arm: Vec::with_capacity(config.sockets_max),
@@ -201,6 +206,12 @@ impl Uring {
 
     /// One `io_uring_enter`: hands over what is queued, then waits for `want` completions.
     fn enter(&mut self, want: usize, args: Option<&SubmitArgs<'_, '_>>) {
+        self.hand_over();
+        self.submit(want, args);
+        self.reclaim();
+    }
+
+    fn submit(&mut self, want: usize, args: Option<&SubmitArgs<'_, '_>>) {
         self.buffers.publish();
         self.counters.system_calls += 1;
         let result = match args {
@@ -209,28 +220,71 @@ impl Uring {
         };
         // ETIME, EINTR, EBUSY (completions must be read first): the worker turns and comes back.
         let _ = result;
-        self.reclaim();
+    }
+
+    /// Writes an entry for each send that has none yet.
+    fn hand_over(&mut self) {
+        if self.queue.is_empty() {
+            return;
+        }
+        self.queue.seal();
+        while self.handed < self.queue.sends().len() {
+            if self.ring.submission().is_full() {
+                self.submit(0, None);
+                if self.ring.submission().is_full() {
+                    return; // rare (EBUSY): the rest waits for the next call
+                }
+            }
+            let Self { ring, queue, messages, memory, handed, .. } = self;
+            let mut submission = ring.submission();
+            for send in &queue.sends()[*handed..] {
+                let socket = Fixed(send.socket);
+                let entry = if send.count == 1 {
+                    let Some(datagram) = queue.of(send).next() else { continue };
+                    let address = memory.address(datagram.buffer).wrapping_add(datagram.start.into());
+                    opcode::Send::new(socket, address, datagram.len.into())
+                        .flags(libc::MSG_DONTWAIT)
+                        .dest_addr(send.destination.as_ptr().cast())
+                        .dest_addr_len(send.destination.len() as libc::socklen_t)
+                        .build()
+                } else {
+                    let header = messages.write(send, queue.of(send), memory);
+                    opcode::SendMsg::new(socket, header).flags(libc::MSG_DONTWAIT as u32).build()
+                };
+                let user_data = KIND_SEND | u64::from(send.count) << 16 | u64::from(send.segment);
+                let entry = entry.flags(Flags::SKIP_SUCCESS).user_data(user_data);
+                // SAFETY: the tokens of the buffers were given up, and their memory is never unmapped and not
+                // written before `reclaim`. Addresses and headers stay where they are until then: the queue
+                // and the messages have all of their memory from the start.
+                if unsafe { submission.push(&entry) }.is_err() {
+                    break; // full: the kernel takes these first
+                }
+                *handed += 1;
+            }
+        }
     }
 
     /// Buffers of sends that the kernel has consumed are free again. They are consumed in order, so
     /// what is left in the queue is the newest.
     fn reclaim(&mut self) {
-        if self.in_flight.is_empty() {
+        if self.queue.is_empty() {
             return;
         }
         let mut submission = self.ring.submission();
         submission.sync();
-        if !submission.is_empty() {
+        if !submission.is_empty() || self.handed < self.queue.sends().len() {
             return; // rare (EBUSY): all wait for the next call
         }
         drop(submission);
-        self.counters.sent += self.in_flight.len() as u64;
-        let mut in_flight = std::mem::take(&mut self.in_flight);
-        for buffer in in_flight.drain(..) {
-            self.give_back(buffer);
+        self.counters.sent += self.queue.len() as u64;
+        for at in 0..self.queue.len() {
+            if let Some(buffer) = self.queue.buffer(at) {
+                self.give_back(buffer);
+            }
         }
-        self.in_flight = in_flight;
-        self.destinations.clear();
+        self.queue.clear();
+        self.messages.clear();
+        self.handed = 0;
     }
 
     fn give_back(&mut self, buffer: u32) {
@@ -261,8 +315,12 @@ impl Uring {
         let (user_data, result) = (entry.user_data(), entry.result());
         match user_data & KIND_MASK {
             KIND_SEND => {
-                self.counters.send_failed += 1;
-                self.counters.sent = self.counters.sent.saturating_sub(1);
+                let (count, segment) = (user_data >> 16 & 0xffff, user_data as u16);
+                self.counters.send_failed += count;
+                self.counters.sent = self.counters.sent.saturating_sub(count);
+                if count > 1 {
+                    self.queue.refused(segment, -result);
+                }
             }
             KIND_RECEIVE => {
                 let index = user_data as u32;
@@ -397,35 +455,15 @@ impl Driver for Uring {
             self.counters.send_failed += 1;
             return self.release(buffer);
         };
-        if self.in_flight.len() == self.in_flight.capacity() || self.ring.submission().is_full() {
+        if self.queue.is_full() {
             self.enter(0, None);
         }
-        if self.in_flight.len() == self.in_flight.capacity() {
+        if self.queue.is_full() {
             // The kernel takes nothing before completions are read (EBUSY).
             self.counters.send_failed += 1;
             return self.release(buffer);
         }
-        // Neither list grows beyond its capacity, so an address never moves while an entry names it.
-        self.destinations.push(SockAddr::from(destination));
-        let destination = &self.destinations[self.destinations.len() - 1];
-        let entry =
-            opcode::Send::new(Fixed(index), self.memory.address(buffer.0).wrapping_add(start), len as u32)
-                .flags(libc::MSG_DONTWAIT)
-                .dest_addr(destination.as_ptr().cast())
-                .dest_addr_len(destination.len())
-                .build()
-                .flags(Flags::SKIP_SUCCESS)
-                .user_data(KIND_SEND);
-        self.in_flight.push(buffer.0);
-        // SAFETY: the buffer's token was given up, its memory is never unmapped and not written
-        // before `reclaim`; the address stays in `destinations` until then.
-        let pushed = unsafe { self.ring.submission().push(&entry) };
-        if pushed.is_err() {
-            self.in_flight.pop();
-            self.destinations.pop();
-            self.counters.send_failed += 1;
-            self.give_back(buffer.0);
-        }
+        self.queue.push(index, destination, buffer.0, start, len);
     }
 
     fn release(&mut self, buffer: Buffer) {
