@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bifrons_api::Waker;
 use bifrons_plugins::plain::PlainConfig;
+use bifrons_plugins::sip::policy::{NoPattern, Pattern, Policy};
 use bifrons_plugins::sip::{Inbound, Inbox, Sip, SipConfig};
-use bifrons_sip_protocol::{FromSip, Settings, TlsSettings, TlsVerify, ToSip, Transport};
+use bifrons_sip_protocol::{FromSip, GateRules, Network, Settings, TlsSettings, TlsVerify, ToSip, Transport};
 use bifrons_sip_ua::ua;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, spawn_local};
@@ -52,7 +53,7 @@ pub fn listeners(config: &Config) -> Vec<SipListen> {
 /// The plugin's configuration.
 ///
 /// # Errors
-/// A trunk that is no network.
+/// As [`rules`].
 pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, ConfigError> {
     let sip = &config.sip;
     // RFC 3261 names T1; Janus configures 64 times it.
@@ -73,11 +74,7 @@ pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, Conf
         },
         address: listen.address,
     });
-    let trunks = sip.trunks.iter().map(|text| {
-        network(text).ok_or_else(|| {
-            origin.error("sip.trunks", format!("`{text}` is neither an address nor a network (10.0.0.0/8)"))
-        })
-    });
+    let Rules { trunks, gate, policy } = rules(config, &origin.file)?;
     Ok(SipConfig {
         ua: ua::Config {
             sip: settings,
@@ -85,7 +82,8 @@ pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, Conf
             user_agent: sip.user_agent.clone(),
             accounts_max: sip.accounts_max,
             calls_max: sip.calls_max,
-            trunks: trunks.collect::<Result<_, _>>()?,
+            trunks,
+            gate,
             ..ua::Config::default()
         },
         plain: PlainConfig {
@@ -94,6 +92,54 @@ pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, Conf
             ..PlainConfig::default()
         },
         register_ttl_s: sip.register_ttl_s,
+        policy,
+    })
+}
+
+/// Lists of the configuration that have to be parsed.
+pub struct Rules {
+    trunks: Vec<ua::Source>,
+    gate: GateRules,
+    policy: Policy,
+}
+
+/// Who is heard, and what pages may ask for.
+///
+/// # Errors
+/// An entry of a list that is no network, or no pattern.
+pub fn rules(config: &Config, file: &Path) -> Result<Rules, ConfigError> {
+    let sip = &config.sip;
+    let networks = |key: &str, list: &[String]| -> Result<Vec<ua::Source>, ConfigError> {
+        let parsed = list.iter().map(|text| {
+            let reason = || format!("`{text}` is neither an address nor a network (10.0.0.0/8)");
+            network(text).ok_or_else(|| ConfigError::new(file, key, reason()))
+        });
+        parsed.collect()
+    };
+    let patterns = |key: &str, list: &[String]| -> Result<Vec<Pattern>, ConfigError> {
+        let parsed = list.iter().map(|text| {
+            text.parse().map_err(|error: NoPattern| ConfigError::new(file, key, error.to_string()))
+        });
+        parsed.collect()
+    };
+    let for_gate = |list: Vec<ua::Source>| {
+        list.into_iter().map(|source| Network { address: source.address, prefix: source.prefix }).collect()
+    };
+    Ok(Rules {
+        trunks: networks("sip.trunks", &sip.trunks)?,
+        gate: GateRules {
+            blocked: for_gate(networks("sip.gate_blocked", &sip.gate_blocked)?),
+            allowed: for_gate(networks("sip.gate_allowed", &sip.gate_allowed)?),
+            only_allowed: sip.gate_only_allowed,
+            source_rate_per_s: sip.gate_rate_per_s,
+            source_burst: if sip.gate_burst == 0 { sip.gate_rate_per_s } else { sip.gate_burst },
+            datagram_bytes_max: sip.gate_datagram_bytes_max,
+        },
+        policy: Policy {
+            targets: patterns("sip.allowed_targets", &sip.allowed_targets)?,
+            proxies: patterns("sip.allowed_proxies", &sip.allowed_proxies)?,
+            headers: sip.allowed_headers.clone(),
+        },
     })
 }
 
@@ -290,5 +336,19 @@ mod tests {
         config.sip.trunks = vec!["192.0.2.0/33".into()];
         let error = plugin_config(&config, &origin()).unwrap_err().to_string();
         assert!(error.starts_with("b.toml: sip.trunks: `192.0.2.0/33` is neither"), "{error}");
+    }
+
+    #[test]
+    fn the_gate_has_its_rules() {
+        let mut config = Config::default();
+        let gate = |config: &Config| plugin_config(config, &origin()).unwrap().ua.gate;
+        assert_eq!(gate(&config), GateRules::default());
+        config.sip.gate_rate_per_s = 50;
+        config.sip.gate_blocked = vec!["192.0.2.0/24".into()];
+        let rules = gate(&config);
+        assert_eq!((rules.source_rate_per_s, rules.source_burst), (50, 50));
+        assert_eq!(rules.blocked, [Network { address: [192, 0, 2, 0].into(), prefix: 24 }]);
+        config.sip.gate_burst = 200;
+        assert_eq!(gate(&config).source_burst, 200);
     }
 }

@@ -6,6 +6,7 @@
 //! | `register`, `calls`, `in_call` | the requests |
 //! | `events` | what the user agent tells, as events |
 //! | [`headers`] | custom headers both ways |
+//! | [`policy`] | what pages may ask for |
 //!
 //! The user agent is plain data on this thread. Its messages to the `bifrons-sip` program leave by the
 //! sink that the plugin was made with; what the program says comes in by [`Inbox`].
@@ -18,6 +19,7 @@ mod events;
 pub mod handle;
 pub mod headers;
 mod in_call;
+pub mod policy;
 mod register;
 
 use std::cell::RefCell;
@@ -34,7 +36,9 @@ use serde_json::{Map, Value, json};
 use crate::params::{self, Kind, Param, PluginError, required};
 use crate::plain::{PlainConfig, PlainError};
 use handle::{Call, Handle, Registration, Status};
+use policy::{Policy, Refused};
 
+pub(crate) const FORBIDDEN: u32 = 403;
 pub(crate) const UNKNOWN_REQUEST: u32 = 442;
 pub(crate) const MISSING_ELEMENT: u32 = 443;
 pub(crate) const INVALID_ELEMENT: u32 = 444;
@@ -72,6 +76,8 @@ pub struct SipConfig {
     pub plain: PlainConfig,
     /// Registration time asked for where the client names none, seconds.
     pub register_ttl_s: u32,
+    /// What pages may ask for.
+    pub policy: Policy,
 }
 
 /// The plugin.
@@ -79,6 +85,8 @@ pub struct Sip {
     ua: UserAgent,
     plain: PlainConfig,
     register_ttl_s: u32,
+    policy: Policy,
+    refused: Refused,
     handles: HashMap<HandleKey, Handle>,
     accounts: HashMap<AccountId, HandleKey>,
     calls: HashMap<CallId, HandleKey>,
@@ -103,6 +111,8 @@ impl Sip {
             ua: UserAgent::new(config.ua)?,
             plain,
             register_ttl_s: config.register_ttl_s,
+            policy: config.policy,
+            refused: Refused::default(),
             handles: HashMap::new(),
             accounts: HashMap::new(),
             calls: HashMap::new(),
@@ -110,6 +120,11 @@ impl Sip {
             inbox,
             outbox,
         })
+    }
+
+    /// What the policy has refused since the start.
+    pub fn refused(&self) -> Refused {
+        self.refused
     }
 
     fn request(
@@ -122,6 +137,10 @@ impl Sip {
     ) -> Reply {
         check(body, &[required("request", Kind::Text)])?;
         let name = params::text(body, "request").unwrap_or("").to_ascii_lowercase();
+        if let Err(error) = self.policy.check(&name, body, &mut self.refused) {
+            cx.notify_event(Some(key), json!({"event": "refused", "request": name, "reason": error.text}));
+            return Err(error);
+        }
         match name.as_str() {
             "register" => self.register(cx, key, body),
             "unregister" => self.unregister(cx, key),

@@ -128,6 +128,20 @@ pub fn check(config: &Config, file: &Path) -> Result<(), ConfigError> {
     if config.sip.register_ttl_s == 0 {
         return wrong("sip.register_ttl_s", "must be more than 0".into());
     }
+    if config.sip.gate_only_allowed && config.sip.gate_allowed.is_empty() {
+        return wrong("sip.gate_only_allowed", "needs sip.gate_allowed, or nobody is heard".into());
+    }
+    if config.sip.gate_burst > 0 && config.sip.gate_rate_per_s == 0 {
+        return wrong("sip.gate_burst", "needs sip.gate_rate_per_s".into());
+    }
+    let headers = &config.sip.allowed_headers;
+    let is_name = |name: &&String| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b))
+    };
+    if let Some(name) = headers.iter().find(|name| !is_name(name)) {
+        return wrong("sip.allowed_headers", format!("`{name}` is not the name of a header"));
+    }
+    crate::sip::rules(config, file)?;
     if !(1_000..=600_000).contains(&config.sip.timer_t1x64_ms) {
         return wrong("sip.timer_t1x64_ms", "must be 1000 to 600000".into());
     }
@@ -166,6 +180,14 @@ mod tests {
                 "[[sip.listen]]\nident = \"a b\"\ntransport = \"udp\"\naddress = \"127.0.0.1:5060\"",
                 "sip.listen: ident `a b`",
             ),
+            ("[sip]\ngate_only_allowed = true", "sip.gate_only_allowed: needs sip.gate_allowed"),
+            ("[sip]\ngate_burst = 5", "sip.gate_burst: needs sip.gate_rate_per_s"),
+            ("[sip]\ntrunks = [\"10.0.0.0/33\"]", "sip.trunks: `10.0.0.0/33` is neither"),
+            ("[sip]\ngate_blocked = [\"example.com\"]", "sip.gate_blocked: `example.com` is neither"),
+            ("[sip]\ngate_allowed = [\"10.\"]", "sip.gate_allowed: `10.` is neither"),
+            ("[sip]\nallowed_targets = [\"sip:a@b\"]", "sip.allowed_targets: `sip:a@b` is neither"),
+            ("[sip]\nallowed_proxies = [\"b:5060\"]", "sip.allowed_proxies: `b:5060` is neither"),
+            ("[sip]\nallowed_headers = [\"X A\"]", "sip.allowed_headers: `X A` is not the name"),
         ];
         for (text, expected) in cases {
             let file = Path::new("b.toml");

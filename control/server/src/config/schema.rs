@@ -430,6 +430,24 @@ pub struct Sip {
     pub calls_max: usize,
     /// Peers that may send requests outside a dialog without a registration: addresses or networks.
     pub trunks: Vec<String>,
+    /// UDP messages a second from one source, answers included; 0: no limit.
+    pub gate_rate_per_s: u32,
+    /// How many of them may come at once after a pause; 0: as many as a second.
+    pub gate_burst: u32,
+    /// Longest UDP message of a source that is not in `gate_allowed`, bytes; 0: no limit of its own.
+    pub gate_datagram_bytes_max: u32,
+    /// Sources that are not heard: addresses or networks.
+    pub gate_blocked: Vec<String>,
+    /// Sources without a rate, and that `gate_blocked` does not concern: addresses or networks.
+    pub gate_allowed: Vec<String>,
+    /// Nobody but `gate_allowed` is heard.
+    pub gate_only_allowed: bool,
+    /// Whom pages may call, write to and name in transfers: `domain` or `user@domain`, with `*`; empty: all.
+    pub allowed_targets: Vec<String>,
+    /// Registrars and proxies that pages may use: domains, with `*`; empty: all.
+    pub allowed_proxies: Vec<String>,
+    /// Headers that pages may send: names, with `*`; empty: all.
+    pub allowed_headers: Vec<String>,
 }
 
 impl Default for Sip {
@@ -448,6 +466,15 @@ impl Default for Sip {
             accounts_max: 50_000,
             calls_max: 20_000,
             trunks: vec![],
+            gate_rate_per_s: 0,
+            gate_burst: 0,
+            gate_datagram_bytes_max: 0,
+            gate_blocked: vec![],
+            gate_allowed: vec![],
+            gate_only_allowed: false,
+            allowed_targets: vec![],
+            allowed_proxies: vec![],
+            allowed_headers: vec![],
         }
     }
 }
