@@ -41,7 +41,8 @@ export async function serve(routes, folder) {
   };
 }
 
-export const launch = () =>
+/** Chromium; `more` are further arguments of it. */
+export const launch = (...more) =>
   chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
@@ -49,7 +50,7 @@ export const launch = () =>
       '--headless=new', '--no-sandbox', '--disable-gpu', '--use-fake-device-for-media-stream',
       '--use-fake-ui-for-media-stream', '--disable-background-networking', '--disable-component-update',
       '--disable-sync', '--disable-quic', '--no-first-run', '--autoplay-policy=no-user-gesture-required',
-      '--disable-features=WebRtcHideLocalIpsWithMdns',
+      '--disable-features=WebRtcHideLocalIpsWithMdns', ...more,
     ],
   });
 

@@ -1,47 +1,17 @@
 // A page that loses its WebSocket for five seconds during a call claims its session, and the call goes on.
 
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { audioOffer } from '../api-compare/requests.mjs';
 import { WsClient } from '../e2e/api.mjs';
 import { Browser } from '../e2e/browser.mjs';
-import { atEnd, sleep, until } from '../e2e/process.mjs';
+import { sleep, until } from '../e2e/process.mjs';
+import { relay } from '../e2e/relay.mjs';
 import { cannotRun, startServer } from '../e2e/server.mjs';
 import { RtpPeer } from '../e2e/sip/rtp-peer.mjs';
 import { answer, audioSdp, recv, recvInvite, sipp } from '../e2e/sip/sipp.mjs';
 
 const skip = cannotRun('chromium', 'sipp');
-
-/** A TCP relay in front of the server's WebSocket port, whose cable can be pulled. */
-async function relay(port) {
-  const pairs = new Set();
-  let pulled = false;
-  const server = net.createServer((client) => {
-    if (pulled) {
-      client.destroy();
-      return;
-    }
-    const upstream = net.connect(port, '127.0.0.1');
-    pairs.add([client, upstream]);
-    for (const [a, b] of [[client, upstream], [upstream, client]]) {
-      a.pipe(b);
-      a.on('error', () => b.destroy());
-      a.on('close', () => b.destroy());
-    }
-  });
-  await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  atEnd(() => server.close());
-  return {
-    url: `ws://127.0.0.1:${server.address().port}/`,
-    pull() {
-      pulled = true;
-      for (const pair of pairs) for (const socket of pair) socket.resetAndDestroy?.() ?? socket.destroy();
-      pairs.clear();
-    },
-    plug: () => (pulled = false),
-  };
-}
 
 describe('reclaim', { skip }, () => {
   let server;

@@ -39,9 +39,13 @@ async function start() {
   // Another transport is another session: the page starts anew with it.
   $('transport').value = new URLSearchParams(location.search).get('transport') === 'http' ? 'http' : 'ws';
   $('transport').onchange = ({ target }) => location.assign(`?transport=${target.value}`);
-  const response = await fetch('/demo/config.json');
-  if (!response.ok) throw new Error(`The demo's configuration is missing (${response.status}).`);
-  const config = await response.json();
+  const load = async () => {
+    const response = await fetch('/demo/config.json');
+    if (!response.ok) throw new Error(`The demo's configuration is missing (${response.status}).`);
+    return response.text();
+  };
+  const loaded = await load();
+  const config = JSON.parse(loaded);
 
   let session;
   let opening;
@@ -72,16 +76,20 @@ async function start() {
   };
 
   // With an account at hand the phone registers by itself, and again when the gateway comes back.
-  const byItself = () => phone.register();
+  const comeBack = async () => {
+    // Another run of the demo has other secrets, and may have other ports.
+    if (await load() === loaded) await phone.register();
+    else location.reload();
+  };
   const again = () => {
-    if (config.sip?.accounts?.length) setTimeout(() => byItself().catch(again), againMs);
+    if (config.sip?.accounts?.length) setTimeout(() => comeBack().catch(again), againMs);
   };
 
   const phone = new Phone($('phone'), { session: open, trouble, config });
   new Echo($('echo'), { session: open, trouble });
   addEventListener('pagehide', () => session?.destroy());
   if (config.sip?.accounts?.length) {
-    byItself().catch((error) => {
+    phone.register().catch((error) => {
       phone.fail(error);
       again();
     });

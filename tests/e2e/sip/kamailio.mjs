@@ -9,9 +9,9 @@ export const secretOf = (user) => `secret-${user}`;
 
 const modules = '/usr/lib/x86_64-linux-gnu/kamailio/modules';
 
-const config = (port) => `#!KAMAILIO
-listen=udp:127.0.0.1:${port}
-listen=tcp:127.0.0.1:${port}
+const config = (host, port) => `#!KAMAILIO
+listen=udp:${host}:${port}
+listen=tcp:${host}:${port}
 children=1
 tcp_children=1
 debug=1
@@ -58,37 +58,38 @@ request_route {
 }
 `;
 
-export async function startKamailio() {
-  const port = await freePort();
+/** Starts it at an address of this machine. */
+export async function startKamailio(host = '127.0.0.1') {
+  const port = await freePort(host);
   const dir = path.join(outputDir, `kamailio-${port}`);
   mkdirSync(dir, { recursive: true });
   const file = path.join(dir, 'kamailio.cfg');
-  writeFileSync(file, config(port));
+  writeFileSync(file, config(host, port));
   const program = new Program('/usr/sbin/kamailio', ['-f', file, '-DD', '-E', '-m', '64', '-M', '8', '-Y', dir, '-w', dir,
     '-P', path.join(dir, 'kamailio.pid')], { name: 'kamailio' });
   await program.ready('answers OPTIONS', () => {
     if (program.ended) throw new Error('ended at start');
-    return answers(port);
+    return answers(host, port);
   }, { timeoutMs: 15_000 });
   await sleep(50);
   return {
-    program, port, address: `127.0.0.1:${port}`, proxy: `sip:127.0.0.1:${port}`,
-    aor: (user) => `sip:${user}@127.0.0.1:${port}`,
+    program, port, address: `${host}:${port}`, proxy: `sip:${host}:${port}`,
+    aor: (user) => `sip:${user}@${host}:${port}`,
     stop: () => program.stop(),
   };
 }
 
-async function answers(port) {
+async function answers(host, port) {
   const { createSocket } = await import('node:dgram');
   return new Promise((resolve) => {
     const socket = createSocket('udp4');
     const timer = setTimeout(() => (socket.close(), resolve(false)), 200);
     socket.once('message', () => (clearTimeout(timer), socket.close(), resolve(true)));
-    socket.bind(0, '127.0.0.1', () => {
-      const me = `127.0.0.1:${socket.address().port}`;
-      socket.send([`OPTIONS sip:127.0.0.1:${port} SIP/2.0`, `Via: SIP/2.0/UDP ${me};branch=z9hG4bK${process.hrtime.bigint()}`,
-        `From: <sip:probe@${me}>;tag=1`, `To: <sip:127.0.0.1:${port}>`, `Call-ID: ${process.hrtime.bigint()}`,
-        'CSeq: 1 OPTIONS', 'Max-Forwards: 5', 'Content-Length: 0', '', ''].join('\r\n'), port, '127.0.0.1', () => {});
+    socket.bind(0, host, () => {
+      const me = `${host}:${socket.address().port}`;
+      socket.send([`OPTIONS sip:${host}:${port} SIP/2.0`, `Via: SIP/2.0/UDP ${me};branch=z9hG4bK${process.hrtime.bigint()}`,
+        `From: <sip:probe@${me}>;tag=1`, `To: <sip:${host}:${port}>`, `Call-ID: ${process.hrtime.bigint()}`,
+        'CSeq: 1 OPTIONS', 'Max-Forwards: 5', 'Content-Length: 0', '', ''].join('\r\n'), port, host, () => {});
     });
   });
 }

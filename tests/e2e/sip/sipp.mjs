@@ -17,6 +17,8 @@ const send = (lines, attributes = '') => `<send ${attributes}><![CDATA[\n${lines
 const tag = 'sipp-[call_number]-[pid]';
 const contact = 'Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>';
 
+const actions = (...list) => (list.some(Boolean) ? `<action>${list.filter(Boolean).join('')}</action>` : '');
+
 export const pause = (ms) => `<pause milliseconds="${ms}"/>`;
 
 /** Waits for the INVITE that starts the call and remembers who called whom. */
@@ -33,11 +35,15 @@ export const recv = (method, { has, optional } = {}) =>
   `<recv request="${method}" crlf="true" ${optional ? 'optional="true"' : ''}>${has
     ? `<action><ereg regexp="${has}" search_in="msg" check_it="true" assign_to="seen"/></action>` : ''}</recv>`;
 
-/** Waits for a response; `has` as above. Responses in `optional` may come before. */
-export const recvCode = (code, { has, optional = [] } = {}) =>
+/**
+ * Waits for a response; `has` as above. Responses in `optional` may come before. `target` keeps the URI of its Contact
+ * for a request with `target`: what sipp itself takes for it has the display name in it.
+ */
+export const recvCode = (code, { has, optional = [], target } = {}) =>
   [...optional.map((c) => `<recv response="${c}" optional="true" rrs="true"/>`),
-    `<recv response="${code}" rrs="true" auth="${code === 401 || code === 407}">${has
-      ? `<action><ereg regexp="${has}" search_in="msg" check_it="true" assign_to="seen"/></action>` : ''}</recv>`].join('\n');
+    `<recv response="${code}" rrs="true" auth="${code === 401 || code === 407}">${actions(
+      has && `<ereg regexp="${has}" search_in="msg" check_it="true" assign_to="seen"/>`,
+      target && '<ereg regexp="sip:[^&gt;]*" search_in="hdr" header="Contact:" check_it="true" assign_to="target"/>')}</recv>`].join('\n');
 
 /** Answers the last request. `first` adds our tag, for answers to the first INVITE. */
 export const answer = (code, phrase, { sdp, headers = [], first = false } = {}) =>
@@ -55,8 +61,8 @@ export const request = (method, cseq, { sdp, text, headers = [] } = {}) =>
     'Max-Forwards: 70', ...headers, ...body(sdp, text)], method === 'ACK' ? '' : 'retrans="500"');
 
 /** A request of a call that we start to `-s` at the registrar. */
-export const outgoing = (method, cseq, { sdp, headers = [], from = 'peer', inDialog = method !== 'INVITE', branch = '[branch]' } = {}) =>
-  send([`${method} ${inDialog && method !== 'CANCEL' ? '[next_url]' : 'sip:[service]@[remote_ip]:[remote_port]'} SIP/2.0`,
+export const outgoing = (method, cseq, { sdp, headers = [], from = 'peer', inDialog = method !== 'INVITE', branch = '[branch]', target } = {}) =>
+  send([`${method} ${inDialog && method !== 'CANCEL' ? (target ? '[$target]' : '[next_url]') : 'sip:[service]@[remote_ip]:[remote_port]'} SIP/2.0`,
     `Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=${branch}`, ...(inDialog && method !== 'CANCEL' ? ['[routes]'] : []),
     `From: "Peer" <sip:${from}@[remote_ip]:[remote_port]>;tag=${tag}`,
     `To: <sip:[service]@[remote_ip]:[remote_port]>${inDialog && method !== 'CANCEL' ? '[peer_tag_param]' : ''}`,
@@ -65,7 +71,7 @@ export const outgoing = (method, cseq, { sdp, headers = [], from = 'peer', inDia
 
 const xml = (steps) => {
   const text = steps.flat(3).join('\n');
-  const variables = ['remote', 'local', 'cseq', 'branch', 'seen', 'valid'].filter((name) => text.includes(`assign_to="${name}"`));
+  const variables = ['remote', 'local', 'cseq', 'branch', 'seen', 'valid', 'target'].filter((name) => text.includes(`assign_to="${name}"`));
   return `<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="test">\n${text}\n` +
     (variables.length ? `<Reference variables="${variables.join(',')}"/>\n` : '') + '</scenario>\n';
 };
