@@ -2,15 +2,14 @@
 // docs/security.md says which row each test belongs to.
 
 import assert from 'node:assert/strict';
-import { createHmac, randomBytes } from 'node:crypto';
-import dgram from 'node:dgram';
-import { readFileSync, readdirSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { audioOffer } from '../api-compare/requests.mjs';
 import { WsClient, httpRequest } from '../e2e/api.mjs';
+import { binding, childrenOf, memory, sum, udp, udpPorts } from '../e2e/attacker.mjs';
 import { Browser } from '../e2e/browser.mjs';
-import { atEnd, sleep, until } from '../e2e/process.mjs';
+import { sleep, until } from '../e2e/process.mjs';
 import { cannotRun, serverKind, startServer } from '../e2e/server.mjs';
 import { secretOf, startKamailio } from '../e2e/sip/kamailio.mjs';
 import { RtpPeer } from '../e2e/sip/rtp-peer.mjs';
@@ -23,69 +22,6 @@ const skipCalls = own || cannotRun('chromium', 'sipp', 'kamailio');
 const apisecret = 'an-api-secret-to-find';
 const microphone = [{ type: 'audio', capture: true, recv: true }];
 const MiB = 1024;
-
-/** Resident memory of a process and its children, KiB. */
-function memory(pid) {
-  const resident = (of) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${of}/status`, 'utf8'))[1]);
-  return resident(pid) + childrenOf(pid).reduce((sum, child) => sum + resident(child), 0);
-}
-
-/** The process ids of the children. */
-const childrenOf = (parent) =>
-  readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
-    try {
-      return Number(/^\d+ \(.*\) \S (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))[1]) === parent;
-    } catch {
-      return false;
-    }
-  }).map(Number);
-
-/** A UDP socket at that address that keeps what it receives. */
-async function udp(address) {
-  const socket = dgram.createSocket('udp4');
-  await new Promise((done) => socket.bind(0, address, done));
-  socket.on('close', atEnd(() => socket.close()));
-  socket.on('error', () => {});
-  const received = [];
-  socket.on('message', (message) => received.push(message));
-  return {
-    received,
-    port: socket.address().port,
-    send: (message, port, to = '127.0.0.1') => new Promise((done) => socket.send(message, port, to, () => done())),
-    on: (listener) => socket.on('message', listener),
-    close: () => socket.close(),
-  };
-}
-
-const sum = (messages) => messages.reduce((bytes, message) => bytes + message.length, 0);
-
-/** A Binding request; signed where there is a password. */
-function binding({ username, password, more = [] } = {}) {
-  const attribute = (type, value) => {
-    const head = Buffer.alloc(4);
-    head.writeUInt16BE(type);
-    head.writeUInt16BE(value.length, 2);
-    return Buffer.concat([head, value, Buffer.alloc(-value.length & 3)]);
-  };
-  const attributes = [...(username ? [attribute(0x0006, Buffer.from(username))] : []),
-    attribute(0x0024, Buffer.from([0x6e, 0x7f, 0xff, 0xff])), attribute(0x0025, Buffer.alloc(0)),
-    attribute(0x802a, randomBytes(8)), ...more];
-  const packet = (signature) => {
-    const body = Buffer.concat([...attributes, ...signature]);
-    const head = Buffer.from([0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
-    head.writeUInt16BE(body.length, 2);
-    return [head, body];
-  };
-  const transaction = randomBytes(12);
-  if (password === undefined) {
-    const [head, body] = packet([]);
-    return Buffer.concat([head, transaction, body]);
-  }
-  const [head, body] = packet([attribute(0x0008, Buffer.alloc(20))]);
-  const signed = Buffer.concat([head, transaction, body]);
-  createHmac('sha1', password).update(signed.subarray(0, -24)).digest().copy(signed, signed.length - 20);
-  return signed;
-}
 
 describe('a call under attack', { skip: skipCalls }, () => {
   let server;
@@ -330,6 +266,33 @@ describe('a call under attack', { skip: skipCalls }, () => {
     stranger.close();
   });
 
+  test('ClientHellos sprayed at every media port while a call is set up neither end nor enter its handshake', async () => {
+    const stranger = await udp('127.0.0.2');
+    // TLS_RSA_WITH_NULL_SHA only, as in the attack that made gateways send a fatal alert.
+    const body = Buffer.concat([Buffer.from([0xfe, 0xfd]), randomBytes(32), Buffer.from([0, 0, 0, 2, 0, 2, 1, 0])]);
+    const head = Buffer.from([22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, body.length + 12, 1, 0, 0, body.length, 0, 0, 0, 0, 0, 0, 0, body.length]);
+    const hello = Buffer.concat([head, body]);
+    const sprayed = new Set();
+    let over = false;
+    const spray = (async () => {
+      while (!over) {
+        for (const port of udpPorts(server.program.pid)) {
+          sprayed.add(port);
+          await stranger.send(hello, port);
+        }
+        await sleep(1);
+      }
+    })();
+    const busy = await call().finally(() => (over = true));
+    await spray;
+    const [, port] = /a=candidate:\S+ 1 udp \d+ \S+ (\d+)/i.exec(await busy.page.call('remoteSdp', busy.handle));
+    assert.ok(sprayed.has(Number(port)), 'the port of the call was not sprayed');
+    await flows(busy);
+    assert.deepEqual(stranger.received, [], 'a stranger was answered');
+    await hangUp(busy);
+    stranger.close();
+  });
+
   test('no secret, key or digest stands in the log at its highest level', () => {
     const log = server.program.output();
     assert.match(log, /\b(TRACE|DEBUG)\b/, 'the log is not at its highest level');
@@ -453,6 +416,39 @@ describe('the API under attack', { skip }, () => {
     await Promise.all([owner.close(), stranger.close()]);
   });
 
+  test('guesses from many addresses hit nothing either, and cost the owner nothing', async () => {
+    const owner = await WsClient.open(server);
+    const session_id = await owner.createSession();
+    const sources = await Promise.all(Array.from({ length: 40 }, (_, i) => WsClient.open(server, { localAddress: `127.0.1.${i + 1}` })));
+    await Promise.all(sources.map(async (source, number) => {
+      for (let i = 0; i < 50; i++) {
+        const guess = Math.floor(Math.random() * 2 ** 53);
+        const near = session_id + 1 + number * 50 + i;
+        const reply = await source.request({ janus: i % 2 ? 'claim' : 'keepalive', session_id: i % 3 ? guess : near });
+        assert.equal(reply.error?.code, 458, JSON.stringify(reply));
+      }
+    }));
+    assert.equal((await owner.request({ janus: 'keepalive', session_id })).janus, 'ack');
+    await Promise.all([owner, ...sources].map((client) => client.close()));
+  });
+
+  test('a flood of WebSocket pings takes no memory and delays nobody for good', async () => {
+    const [client, other] = [await WsClient.open(server), await WsClient.open(server)];
+    const memoryBefore = memory(server.program.pid);
+    let [pongs, last] = [0, ''];
+    client.socket.on('pong', (data) => (pongs++, (last = String(data))));
+    for (let i = 0; i < 50_000; i++) client.socket.ping(Buffer.alloc(125, i), true);
+    client.socket.ping('the last one', true);
+    assert.equal((await other.request({ janus: 'ping' })).janus, 'pong');
+    await served();
+    // Of pings that came together the last one is answered (RFC 6455 §5.5.3).
+    await until('the last pong', () => last === 'the last one', { timeoutMs: 20_000 });
+    assert.ok(pongs <= 50_001);
+    const grown = memory(server.program.pid) - memoryBefore;
+    assert.ok(grown < 32 * MiB, `grown by ${grown} KiB`);
+    await Promise.all([client.close(), other.close()]);
+  });
+
   test('no admin request is served', async () => {
     for (const janus of ['list_sessions', 'handle_info', 'set_log_level', 'add_token', 'get_status']) {
       const { error } = (await httpRequest(server, { body: { janus, transaction: 'T', admin_secret: 'janusoverlord' } })).body;
@@ -496,8 +492,8 @@ describe('what an application can make a SIP message say', { skip }, () => {
   after(() => server?.stop());
 
   /** A phone that says 200 to everything and keeps it. */
-  async function anyPhone() {
-    const phone = await udp('127.0.0.1');
+  async function anyPhone(address = '127.0.0.1') {
+    const phone = await udp(address);
     phone.on((message, from) => {
       const text = String(message);
       const header = (name) => text.split('\r\n').filter((line) => line.toLowerCase().startsWith(`${name}:`));
@@ -505,9 +501,9 @@ describe('what an application can make a SIP message say', { skip }, () => {
       const sdp = text.startsWith('INVITE') ? `${audioSdp(40_000).join('\r\n')}\r\n` : '';
       const to = header('to').map((line) => (/;tag=/.test(line) ? line : `${line};tag=any`));
       phone.send(['SIP/2.0 200 OK', ...header('via'), ...header('from'), ...to, ...header('call-id'), ...header('cseq'),
-        `Contact: <sip:any@127.0.0.1:${phone.port}>`, ...(sdp ? ['Content-Type: application/sdp'] : []), `Content-Length: ${sdp.length}`, '', sdp].join('\r\n'), from.port);
+        `Contact: <sip:any@${address}:${phone.port}>`, ...(sdp ? ['Content-Type: application/sdp'] : []), `Content-Length: ${sdp.length}`, '', sdp].join('\r\n'), from.port);
     });
-    phone.uri = `sip:any@127.0.0.1:${phone.port}`;
+    phone.uri = `sip:any@${address}:${phone.port}`;
     return phone;
   }
   async function handle() {
@@ -528,6 +524,73 @@ describe('what an application can make a SIP message say', { skip }, () => {
     assert.deepEqual(phone.received.map(String), []);
     phone.close();
     await page.client.close();
+  });
+
+  test('a page under a policy calls, registers and adds headers only as it is allowed', async () => {
+    const [office, elsewhere] = [await anyPhone(), await anyPhone('127.0.0.9')];
+    const strict = await startServer({ adjust: (config) => {
+      config.sip = { ...config.sip, allowed_targets: ['any@127.0.0.1'], allowed_proxies: ['127.0.0.1'], allowed_headers: ['X-*'] };
+    } });
+    const client = await WsClient.open(strict);
+    const page = await client.attach(await client.createSession(), 'janus.plugin.sip');
+    const refused = async (body, what, jsep) => {
+      const from = client.messages.length;
+      await page.message(body, jsep);
+      const { error_code: code, error } = (await client.next((message) => message.plugindata, { from })).plugindata.data;
+      assert.deepEqual([code, error], [403, `Forbidden ${what}`]);
+    };
+    const username = 'sip:guest@127.0.0.1';
+    const evil = elsewhere.uri;
+    await refused({ request: 'register', type: 'guest', username, outbound_proxy: evil }, `outbound_proxy (${evil})`);
+    await refused({ request: 'register', username, secret: 'x', proxy: evil }, `proxy (${evil})`);
+    await refused({ request: 'register', username: 'sip:guest@127.0.0.9', secret: 'x' }, 'username (sip:guest@127.0.0.9)');
+    await page.message({ request: 'register', type: 'guest', username });
+    await page.sip('registered');
+    await refused({ request: 'call', uri: evil }, `target (${evil})`, offer);
+    await refused({ request: 'message', uri: evil, content: 'x' }, `target (${evil})`);
+    const detours = [`${office.uri};maddr=127.0.0.9`, `${office.uri}?Route=%3Csip:127.0.0.9%3E`, office.uri.replace('any@', '1900555@')];
+    for (const uri of detours) await refused({ request: 'call', uri }, `target (${uri})`, offer);
+    for (const name of ['P-Asserted-Identity', 'Privacy', 'Diversion', 'Remote-Party-ID']) {
+      await refused({ request: 'call', uri: office.uri, headers: { [name]: '<sip:ceo@example.com>' } }, `header (${name})`, offer);
+    }
+    assert.deepEqual([...office.received, ...elsewhere.received].map(String), [], 'something left');
+    await page.message({ request: 'call', uri: office.uri, headers: { 'x-good': 'yes' } }, offer);
+    await page.sip('accepted');
+    assert.match(String(office.received[0]), /^INVITE [^]*\r\nx-good: yes\r\n/);
+    await refused({ request: 'transfer', uri: evil }, `target (${evil})`);
+    await refused({ request: 'hangup', headers: { Route: evil } }, 'header (Route)');
+    await page.message({ request: 'hangup' });
+    await page.sip('hangup');
+    assert.deepEqual(elsewhere.received.map(String), []);
+    await client.close();
+    await strict.stop();
+    office.close();
+    elsewhere.close();
+  });
+
+  test('the gate slows a source down and blocks another before the parser, and spares what it is told to', async () => {
+    const gated = await startServer({ adjust: (config) => {
+      config.sip = { ...config.sip, gate_rate_per_s: 10, gate_burst: 20, gate_allowed: ['127.0.0.4'], gate_blocked: ['127.0.0.8/30'], trunks: ['127.0.0.0/8'] };
+    } });
+    const ask = async (address) => {
+      const socket = await udp(address);
+      for (let i = 0; i < 400; i++) {
+        const me = `${address}:${socket.port}`;
+        const id = randomBytes(8).toString('hex');
+        await socket.send([`OPTIONS sip:127.0.0.1:${gated.sipPort} SIP/2.0`, `Via: SIP/2.0/UDP ${me};branch=z9hG4bK${id}`, `From: <sip:x@${me}>;tag=1`,
+          `To: <sip:127.0.0.1>`, `Call-ID: ${id}`, 'CSeq: 1 OPTIONS', 'Max-Forwards: 5', 'Content-Length: 0', '', ''].join('\r\n'), gated.sipPort);
+        if (i % 20 === 0) await sleep(2);
+      }
+      return socket;
+    };
+    const began = Date.now();
+    const [slowed, blocked, spared] = [await ask('127.0.0.2'), await ask('127.0.0.9'), await ask('127.0.0.4')];
+    await until('all answers to the spared source', () => spared.received.length === 400);
+    const allowed = 20 + (10 * (Date.now() - began)) / 1000 + 1;
+    assert.ok(slowed.received.length >= 20 && slowed.received.length <= allowed, `${slowed.received.length} answers, ${allowed} are allowed`);
+    assert.deepEqual(blocked.received, []);
+    [slowed, blocked, spared].forEach((socket) => socket.close());
+    await gated.stop();
   });
 
   test('CR and LF in any member add no line to a SIP message', async () => {
