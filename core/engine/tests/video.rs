@@ -216,6 +216,113 @@ fn without_rtx_the_same_bytes_are_sent_again() {
     }
 }
 
+/// A packet that the old key protected is of no use to a peer that has a new one, and must not be protected
+/// again: after a re-key it is gone.
+#[test]
+fn a_new_key_forgets_what_the_old_one_protected() {
+    let mut world = World::new(8, Link::default(), 1);
+    let (_, to) = call_with(&mut world, true, without_rtx);
+    let send = |world: &mut World, numbers: std::ops::Range<u16>| {
+        let arrived = world.clients[1].rtp.len();
+        for n in numbers {
+            world.clients[0].send_rtp(&picture(n));
+            world.run(10);
+        }
+        let packets = &world.clients[1].rtp[arrived..];
+        packets.iter().map(|b| u16::from_be_bytes([b[2], b[3]])).collect::<Vec<u16>>()
+    };
+    let old = send(&mut world, 0..20);
+    assert_eq!(old.len(), 20);
+    ask(&mut world.clients[1], &old);
+    world.run(50);
+    assert_eq!(world.clients[1].srtp.len(), 40, "what was sent is there: {:?}", world.drops());
+
+    world.clients[1].new_certificate();
+    world.clients[1].restart_ice();
+    let ice = world.sim.engine.restart_ice(to.leg).unwrap();
+    let description = world.clients[1].description();
+    world.sim.engine.set_webrtc_remote(to.leg, description).unwrap();
+    world.clients[1].set_remote_credentials(&ice, at("10.0.0.1:5000"));
+    assert!(world.run_while(5_000, |w| w.clients[1].is_up()), "{:?}", world.drops());
+    world.run(100);
+    let (misses, arrived) = (world.dropped(Drop::NackMiss), world.clients[1].srtp.len());
+    ask(&mut world.clients[1], &old);
+    world.run(50);
+    assert_eq!((world.dropped(Drop::NackMiss) - misses, world.clients[1].srtp.len()), (20, arrived));
+
+    // The stream goes on, and what the new key protects is sent again as before.
+    let new = send(&mut world, 20..40);
+    assert_eq!((new.len(), new[0]), (20, old[19].wrapping_add(1)));
+    ask(&mut world.clients[1], &new);
+    world.run(50);
+    let again = &world.clients[1].srtp[arrived..];
+    assert_eq!((again.len(), &again[..20]), (40, &again[20..]));
+    assert_eq!((world.clients[1].undecryptable, world.dropped(Drop::SrtpProtect)), (0, 0));
+}
+
+/// The same with keys from SDP. A key that has not changed is the same context: its packets are kept.
+#[test]
+fn an_sdes_key_that_stays_keeps_what_it_protected() {
+    use bifrons_rtc::srtp::{Backend, Inbound, MasterKey, Outbound, Profile};
+    let mut world = World::new(9, Link::default(), 1);
+    let (from, to) = call_with(&mut world, true, without_rtx);
+    let open = RtpOpen { near: Some(to.leg), ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let local = world.sim.engine.open_rtp_leg(open).unwrap();
+    let phone = at("10.0.0.4:4000");
+    world.bind_plain(phone);
+    let mut line = video("", 80);
+    without_rtx(&mut line);
+    world.sim.engine.set_streams(local.leg, vec![line]).unwrap();
+    world.sim.engine.set_route(from, vec![output(StreamRef { leg: local.leg, mline: 0 }, &[96])]).unwrap();
+    let key = |bytes: &[u8]| MasterKey::from_bytes(Profile::AesCm128HmacSha1_80, bytes).unwrap();
+    let is_media = |(to, _, bytes): &(SocketAddr, SocketAddr, Vec<u8>)| *to == phone && bytes[1] & 0x7f == 96;
+    let mut n = 0;
+    let mut before: Vec<Vec<u8>> = Vec::new();
+    // The first keys; then only the phone's is another, then only ours.
+    for (ours, theirs, kept) in [(1, 2, 0), (1, 3, 20), (4, 3, 0)] {
+        let (ours, theirs) = (vec![ours; 30], vec![theirs; 30]);
+        let sdes = SdesKeys {
+            suite: "AES_CM_128_HMAC_SHA1_80".to_owned(),
+            local: ours.clone(),
+            remote: theirs.clone(),
+        };
+        let remote = RtpRemote { rtp: phone, rtcp: None, rtcp_mux: true, sdes: Some(sdes) };
+        world.sim.engine.set_rtp_remote(local.leg, remote).unwrap();
+        world.run(20);
+        let mut outbound = Outbound::new(Backend::Native, &key(&theirs)).unwrap();
+        let mut ask = |world: &mut World, packets: &[Vec<u8>]| {
+            let mut buffer = [0; 500];
+            let mut writer = Writer::new(&mut buffer);
+            writer.receiver_report(9, &[]).unwrap();
+            writer.nack(9, 80, packets.iter().map(|b| u16::from_be_bytes([b[2], b[3]]))).unwrap();
+            let len = writer.len();
+            let len = outbound.protect_rtcp(&mut buffer, len).unwrap();
+            world.plain.clear();
+            world.network.send(phone, local.rtp, &buffer[..len]);
+            world.run(50);
+            let media = world.plain.iter().filter(|datagram| is_media(datagram));
+            media.map(|(_, _, bytes)| bytes.clone()).collect::<Vec<_>>()
+        };
+        if !before.is_empty() {
+            assert_eq!(ask(&mut world, &before), before[..kept], "{:?}", world.drops());
+        }
+        world.plain.clear();
+        for _ in 0..20 {
+            world.clients[0].send_rtp(&picture(n));
+            world.run(10);
+            n += 1;
+        }
+        let mut inbound = Inbound::new(Backend::Native, &key(&ours)).unwrap();
+        before = world.plain.iter().filter(|d| is_media(d)).map(|(_, _, bytes)| bytes.clone()).collect();
+        assert_eq!(before.len(), 20, "{:?}", world.drops());
+        before.iter().for_each(|bytes| {
+            inbound.unprotect_rtp(world.now(), &mut bytes.clone()).unwrap();
+        });
+        assert_eq!(ask(&mut world, &before), before);
+    }
+    assert_eq!(world.dropped(Drop::NackMiss), 20);
+}
+
 #[test]
 fn what_we_miss_is_asked_for_and_reported() {
     let mut world = World::new(2, Link::default(), 1);
