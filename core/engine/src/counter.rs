@@ -37,8 +37,12 @@ counters! {
         StunNoLeg = "stun_no_leg",
         /// A STUN message that the leg's agent refused (integrity, source, role, limits).
         StunRefused = "stun_refused",
-        /// An address that another leg with live consent owns.
+        /// An address that another leg with live consent owns, and that cannot be shared with it (yet).
         AddressTaken = "address_taken",
+        /// RTP from an address of several legs, with an SSRC that none of them has announced.
+        SharedSsrc = "shared_ssrc",
+        /// DTLS of a handshake from an address of several legs, none or more than one of which awaits it.
+        DtlsUndecided = "dtls_undecided",
         /// DTLS from another than the selected pair, or than a validated one before there is that.
         DtlsNotSelected = "dtls_not_selected",
         /// DTLS that the leg does not expect: no remote description yet, or not DTLS by its header.
@@ -144,6 +148,8 @@ counters! {
         Legs = "legs",
         /// Addresses in the flow table.
         Flows = "flows",
+        /// Times that a leg was given an address which another has.
+        AddressShared = "address_shared",
         /// Packets received and sent a second, in the last window of measurement.
         PacketsPerS = "packets_per_s",
         /// Thousandths of its time in which the worker had work, over the last windows.

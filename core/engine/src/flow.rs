@@ -93,6 +93,18 @@ impl FlowTable {
         }
     }
 
+    /// Gives an address to another, if `from` has it.
+    pub(crate) fn replace(&mut self, local: u8, remote: SocketAddr, from: u32, to: u32) -> bool {
+        let at = self.find(&Key::new(local, remote));
+        match self.entries.get_mut(at) {
+            Some(Some(entry)) if entry.slot == from => {
+                entry.slot = to;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn home(&self, key: &Key) -> usize {
         let fold = |a: u64, b: u64| {
             let product = u128::from(a) * u128::from(b);
@@ -147,6 +159,8 @@ mod tests {
         assert_eq!(table.insert(1, a, 8), Ok(()));
         assert_eq!(table.insert(0, b, 9), Err(None));
         table.remove(0, a, 8);
+        assert!(!table.replace(0, a, 8, 9) && !table.replace(0, b, 8, 9));
+        assert!(table.replace(0, a, 7, 9) && table.replace(0, a, 9, 7));
         assert_eq!(table.get(0, a), Some(7));
         table.remove(0, a, 7);
         assert_eq!((table.get(0, a), table.len()), (None, 1));

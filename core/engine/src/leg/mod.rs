@@ -17,7 +17,7 @@ pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SourceVerdict};
 pub(crate) use stats::{StreamShared, Word};
 pub(crate) use stream::{PayloadKind, Stream};
 pub(crate) use table::LegTable;
-pub(crate) use webrtc::{DtlsPhase, FLOWS_MAX, RemotePlan, WebRtcTransport};
+pub(crate) use webrtc::{DtlsPhase, FLOWS_MAX, RemotePlan, WANTED_WAIT, WantedFlow, WebRtcTransport};
 
 use bifrons_rtc::Time;
 
@@ -174,6 +174,23 @@ impl Leg {
     /// What a received SSRC is, if it is known.
     pub(crate) fn ssrc(&self, ssrc: u32) -> Option<SsrcUse> {
         self.ssrcs.iter().find(|(known, _)| *known == ssrc).map(|(_, what)| *what)
+    }
+
+    /// Each m-line that it receives has its SSRCs announced, so that its packets can be told from another
+    /// leg's.
+    pub(crate) fn announces_ssrcs(&self) -> bool {
+        !self.streams.is_empty() && self.streams.iter().all(|stream| !stream.recv || stream.announces_ssrcs())
+    }
+
+    /// Its DTLS handshake is over on both sides: the peer has used the keys.
+    pub(crate) fn dtls_settled(&self) -> bool {
+        match (&self.transport, &self.crypto) {
+            (Transport::WebRtc(webrtc), Crypto::Srtp(keys)) => {
+                let counters = keys.inbound.counters();
+                webrtc.dtls == DtlsPhase::Done && counters.rtp_packets + counters.rtcp_packets > 0
+            }
+            _ => false,
+        }
     }
 
     /// What was sent is not sent again: the peer has no longer the key for it.

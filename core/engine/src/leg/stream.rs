@@ -260,6 +260,12 @@ impl Stream {
         found.map_or(PayloadKind::Unknown, |(_, kind)| *kind)
     }
 
+    /// All SSRCs that the peer sends with are known from its SDP.
+    pub(crate) fn announces_ssrcs(&self) -> bool {
+        let repaired = self.payload.iter().any(|(_, kind)| matches!(kind, PayloadKind::Rtx(_)));
+        !self.remote_ssrcs.is_empty() && (!repaired || self.remote_rtx_ssrc.is_some())
+    }
+
     /// The RTX payload type that repairs this one.
     pub(crate) fn rtx_for(&self, number: u8) -> Option<u8> {
         self.payload.iter().find(|(_, kind)| *kind == PayloadKind::Rtx(number)).map(|(rtx, _)| *rtx)

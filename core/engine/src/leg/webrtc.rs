@@ -15,6 +15,8 @@ pub(crate) struct WebRtcTransport {
     pub start: Option<Box<Start>>,
     /// Addresses that it has in the flow table.
     pub flows: Vec<(u8, SocketAddr)>,
+    /// An address that it has validated and that another leg has.
+    pub wanted: Option<WantedFlow>,
     dtls_window: Time,
     dtls_carried: u8,
 }
@@ -26,6 +28,7 @@ impl WebRtcTransport {
             dtls: DtlsPhase::Idle,
             start: None,
             flows: Vec::with_capacity(FLOWS_MAX),
+            wanted: None,
             dtls_window: Time::ZERO,
             dtls_carried: 0,
         }
@@ -64,6 +67,18 @@ impl WebRtcTransport {
 pub(crate) const DTLS_WINDOW_DATAGRAMS_MAX: u8 = 16;
 /// What a handshake thread needs to work off that many, with room to spare.
 const DTLS_WINDOW: Duration = Duration::from_millis(50);
+
+/// An address that is another leg's. It is asked for again: that leg may end, or show that its handshake is
+/// over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedFlow {
+    pub flow: (u8, SocketAddr),
+    /// Then it is given up.
+    pub until: Time,
+}
+
+/// How long a leg waits for an address of another: a peer reports within five seconds.
+pub(crate) const WANTED_WAIT: Duration = Duration::from_secs(15);
 
 /// Addresses that one leg may have in the flow table.
 pub(crate) const FLOWS_MAX: usize = 8;

@@ -293,7 +293,7 @@ impl<D: Driver> Worker<D> {
         match &leg.transport {
             Transport::WebRtc(webrtc) => {
                 for (socket, remote) in &webrtc.flows {
-                    self.flows.remove(*socket, *remote, id.slot());
+                    self.drop_flow(*socket, *remote, id.slot());
                 }
             }
             Transport::Rtp(rtp) => {

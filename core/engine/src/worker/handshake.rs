@@ -21,7 +21,13 @@ impl<D: Driver> Worker<D> {
         self.driver.release(received.buffer);
     }
 
-    fn carry_dtls(&mut self, now: Time, slot: u32, local: u8, received: &Received) -> Result<(), Drop> {
+    pub(super) fn carry_dtls(
+        &mut self,
+        now: Time,
+        slot: u32,
+        local: u8,
+        received: &Received,
+    ) -> Result<(), Drop> {
         let leg = self.legs.at_mut(slot).ok_or(Drop::UnknownSource)?;
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return Err(Drop::DtlsUnexpected) };
         if !webrtc.takes_dtls_from(local, received.source) {
@@ -47,7 +53,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn start_dtls(&mut self, id: LegId) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
-        if webrtc.dtls_path().is_none() {
+        // What the peer answers would come to the leg that has the address.
+        let waits = webrtc.flows.is_empty() && webrtc.wanted.is_some();
+        if waits || webrtc.dtls_path().is_none() {
             return;
         }
         let Some(start) = webrtc.start.take() else { return };

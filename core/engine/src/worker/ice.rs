@@ -11,7 +11,7 @@ use super::handshake::send_copy;
 use crate::counter::{Counters, Drop, Work};
 use crate::driver::{Driver, Received, SocketKey};
 use crate::id::LegId;
-use crate::leg::{FLOWS_MAX, Transport};
+use crate::leg::{FLOWS_MAX, Transport, WANTED_WAIT, WantedFlow};
 use crate::media::LegEnd;
 
 /// An agent's way out: each datagram is copied into the send arena.
@@ -60,7 +60,8 @@ impl<D: Driver> Worker<D> {
             return Err(Drop::StunNoLeg);
         }
         self.current = Some(id);
-        let known = self.flows.get(local, received.source) == Some(id.slot());
+        let owner = self.flows.get(local, received.source);
+        let known = owner.is_some_and(|owner| owner == id.slot() || self.shared.holds(owner, id.slot()));
         if !leg.budget.take_stun(now, self.stun_rate, known) {
             return Err(Drop::StunOverBudget);
         }
@@ -83,11 +84,11 @@ impl<D: Driver> Worker<D> {
             let Some(event) = webrtc.agent.poll_event() else { break };
             match event {
                 Event::Validated { socket, remote } => {
-                    self.add_flow(id, socket, remote);
+                    self.add_flow(now, id, socket, remote);
                     self.start_dtls(id);
                 }
                 Event::Selected(pair) => {
-                    self.add_flow(id, pair.socket, pair.remote);
+                    self.add_flow(now, id, pair.socket, pair.remote);
                     self.tell(id, |pending| pending.selected = Some((pair.local, pair.remote)));
                     self.start_dtls(id);
                     if self.legs.get(id).is_some_and(|leg| !leg.up) {
@@ -111,23 +112,29 @@ impl<D: Driver> Worker<D> {
         self.rearm(id.slot(), now);
     }
 
-    /// Enters a validated address into the flow table, unless a leg with live consent has it.
-    fn add_flow(&mut self, id: LegId, socket: u8, remote: SocketAddr) {
+    /// Enters a validated address into the flow table, unless a leg with live consent has it that cannot
+    /// share it. Then it is wanted for a while.
+    fn add_flow(&mut self, now: Time, id: LegId, socket: u8, remote: SocketAddr) {
         let slot = id.slot();
-        if let Err(owner) = self.flows.insert(socket, remote, slot) {
-            let owner_lives = owner.and_then(|owner| self.legs.at(owner)).is_some_and(|leg| !leg.ended);
-            let Some(owner) = owner.filter(|_| !owner_lives) else {
-                self.counters.count(Drop::AddressTaken);
-                return;
-            };
-            self.flows.remove(socket, remote, owner);
-            if self.flows.insert(socket, remote, slot).is_err() {
-                self.counters.count(Drop::AddressTaken);
-                return;
-            }
-        }
+        let owner = self.flows.insert(socket, remote, slot).err();
+        let refused = match owner {
+            Some(Some(owner)) => !self.share_flow(id, socket, remote, owner),
+            Some(None) => true,
+            None => false,
+        };
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
+        let wanted = webrtc.wanted.take_if(|wanted| wanted.flow == (socket, remote));
+        if refused {
+            if wanted.is_none() {
+                self.counters.count(Drop::AddressTaken);
+            }
+            let until = wanted.map_or(now + WANTED_WAIT, |wanted| wanted.until);
+            if owner.flatten().is_some() && now < until {
+                webrtc.wanted = Some(WantedFlow { flow: (socket, remote), until });
+            }
+            return;
+        }
         if webrtc.flows.contains(&(socket, remote)) {
             return;
         }
@@ -136,9 +143,23 @@ impl<D: Driver> Worker<D> {
             let selected = webrtc.agent.selected().map(|pair| (pair.socket, pair.remote));
             let Some(at) = webrtc.flows.iter().position(|flow| Some(*flow) != selected) else { return };
             let (old_socket, old_remote) = webrtc.flows.remove(at);
-            self.flows.remove(old_socket, old_remote, slot);
+            webrtc.flows.push((socket, remote));
+            return self.drop_flow(old_socket, old_remote, slot);
         }
         webrtc.flows.push((socket, remote));
+    }
+
+    /// Asks again for an address that another leg had.
+    pub(super) fn retry_flow(&mut self, now: Time, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
+        let Some(WantedFlow { flow: (socket, remote), .. }) = webrtc.wanted else { return };
+        // Only while the agent stands by it.
+        if webrtc.agent.selected().is_some_and(|pair| (pair.socket, pair.remote) != (socket, remote)) {
+            webrtc.wanted = None;
+            return;
+        }
+        self.add_flow(now, id, socket, remote);
     }
 }
 

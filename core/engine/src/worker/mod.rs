@@ -15,6 +15,7 @@ mod in_hand;
 mod notice;
 mod receive;
 mod report;
+mod shared;
 mod timer;
 mod warm;
 
@@ -50,6 +51,7 @@ use crate::worker_set::{SharedWorkerSet, WorkerSet};
 
 use coalesce::Coalescing;
 use in_hand::InHand;
+use shared::SharedFlows;
 
 pub(crate) use ice::ice_token;
 
@@ -130,6 +132,7 @@ pub struct Worker<D: Driver> {
     stun_rate: Rate,
     legs: LegTable,
     flows: FlowTable,
+    shared: SharedFlows,
     wheel: Wheel,
     commands: Consumer<Command<D::Socket>>,
     reports: Producer<Report<D::Socket>>,
@@ -174,6 +177,7 @@ impl<D: Driver> Worker<D> {
         Self {
             legs: LegTable::new(settings.legs),
             flows: FlowTable::new(settings.flows),
+            shared: SharedFlows::new(),
             wheel: Wheel::new(settings.legs, now),
             commands: parts.commands,
             reports: parts.reports,
@@ -362,6 +366,7 @@ impl<D: Driver> Worker<D> {
         self.dirty.clear();
         self.legs = LegTable::new(self.settings.legs);
         self.flows = FlowTable::new(self.settings.flows);
+        self.shared = SharedFlows::new();
         self.wheel = Wheel::new(self.settings.legs, now);
         for (_, replica) in std::mem::take(&mut self.replicas) {
             self.free(Garbage::Replica(replica));

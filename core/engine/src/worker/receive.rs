@@ -20,6 +20,15 @@ use crate::message::SocketTag;
 /// take turns.
 const SSRC_HOLD_NANOS: u64 = 500_000_000;
 
+/// Which counter an error is.
+pub(super) fn srtp_drop(error: SrtpError) -> Drop {
+    match error {
+        SrtpError::Authentication => Drop::SrtpAuth,
+        SrtpError::Replayed | SrtpError::TooOld => Drop::SrtpReplay,
+        _ => Drop::SrtpOther,
+    }
+}
+
 /// A decrypted, placed packet.
 pub(super) struct Placed {
     pub mline: u8,
@@ -43,7 +52,7 @@ impl<D: Driver> Worker<D> {
                         return self.drop_packet(received, Drop::UnknownSource);
                     };
                     let Some(leg) = self.legs.at(slot).filter(|leg| !leg.ended) else {
-                        return self.drop_packet(received, Drop::UnknownSource);
+                        return self.receive_shared(now, slot, local, received, kind);
                     };
                     let id = leg.id;
                     self.current = Some(id);
@@ -97,14 +106,7 @@ impl<D: Driver> Worker<D> {
         };
         let len = match len {
             Ok(len) => len,
-            Err(error) => {
-                let why = match error {
-                    SrtpError::Authentication => Drop::SrtpAuth,
-                    SrtpError::Replayed | SrtpError::TooOld => Drop::SrtpReplay,
-                    _ => Drop::SrtpOther,
-                };
-                return self.drop_packet(received, why);
-            }
+            Err(error) => return self.drop_packet(received, srtp_drop(error)),
         };
         if rtcp {
             self.receive_rtcp(now, id, received, len);
@@ -113,7 +115,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn receive_rtp(&mut self, now: Time, id: LegId, received: Received, len: usize) {
+    pub(super) fn receive_rtp(&mut self, now: Time, id: LegId, received: Received, len: usize) {
         match self.place(now, id, &received, len) {
             Ok(placed) => {
                 let source = StreamRef { leg: id, mline: placed.mline };
@@ -263,7 +265,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// RTCP of a leg, decrypted.
-    fn receive_rtcp(&mut self, now: Time, id: LegId, received: Received, len: usize) {
+    pub(super) fn receive_rtcp(&mut self, now: Time, id: LegId, received: Received, len: usize) {
         let Some(leg) = self.legs.get_mut(id) else { return self.drop_packet(received, Drop::UnknownSource) };
         if let Transport::Rtp(rtp) = &mut leg.transport
             && rtp.hear_rtcp(received.source) == SourceVerdict::Refused

@@ -12,7 +12,7 @@ use crate::leg::{Crypto, Leg, Transport};
 use crate::media::StreamRef;
 use crate::message::Garbage;
 
-/// How soon a start of DTLS that found the ring full is tried again.
+/// How soon a start of DTLS that found the ring full is tried again, and an address that another leg had.
 const START_RETRY: Duration = Duration::from_millis(20);
 
 impl<D: Driver> Worker<D> {
@@ -42,6 +42,7 @@ impl<D: Driver> Worker<D> {
             let mut sink =
                 IceSink { driver: &mut self.driver, locals: &self.locals, counters: &self.counters };
             webrtc.agent.on_timeout(now, &mut self.random, &mut sink);
+            self.retry_flow(now, id);
             self.start_dtls(id);
             self.after_ice(now, id);
         }
@@ -97,7 +98,8 @@ fn deadline(leg: &Leg, now: Time) -> Option<Time> {
     }
     let transport = match &leg.transport {
         Transport::WebRtc(webrtc) => {
-            let retry = (webrtc.start.is_some() && webrtc.dtls_path().is_some()).then(|| now + START_RETRY);
+            let waits = webrtc.start.is_some() && webrtc.dtls_path().is_some() || webrtc.wanted.is_some();
+            let retry = waits.then(|| now + START_RETRY);
             webrtc.agent.next_timeout().into_iter().chain(retry).min()
         }
         Transport::Rtp(_) => None,

@@ -68,6 +68,14 @@ impl World {
         self.clients.len() - 1
     }
 
+    /// Puts a client beside another one, at its address: two sessions of a peer that has one port.
+    pub fn add_beside(&mut self, client: Client, other: usize) -> usize {
+        assert_eq!(client.address, self.clients[other].address);
+        self.hosts.push(self.hosts[other]);
+        self.clients.push(client);
+        self.clients.len() - 1
+    }
+
     /// Takes an address for plain datagrams.
     pub fn bind_plain(&mut self, address: SocketAddr) {
         assert!(self.network.bind(self.plain_host, address));
@@ -80,10 +88,23 @@ impl World {
     /// Lets everything happen that is due at this instant.
     pub fn settle(&mut self) {
         let now = self.now();
-        for (client, host) in self.clients.iter_mut().zip(&self.hosts) {
-            while let Some((from, _, mut bytes)) = self.network.take(*host) {
-                client.handle(now, from, &mut bytes);
+        for (index, host) in self.hosts.iter().enumerate() {
+            while let Some((from, _, bytes)) = self.network.take(*host) {
+                // All sessions at one address are handed each datagram, but for handshakes, which the peer
+                // begins one after the other.
+                let hello =
+                    bytes.first().is_some_and(|first| (20..64).contains(first)) && bytes[3..5] == [0, 0];
+                let mut beside: Vec<_> =
+                    (index..self.hosts.len()).filter(|i| self.hosts[*i] == *host).collect();
+                if hello && beside.len() > 1 {
+                    beside.retain(|i| !self.clients[*i].is_up());
+                }
+                for i in beside {
+                    self.clients[i].handle(now, from, &mut bytes.clone());
+                }
             }
+        }
+        for client in &mut self.clients {
             client.timeout(now);
             for (to, bytes) in client.out.drain(..) {
                 self.network.send(client.address, to, &bytes);
