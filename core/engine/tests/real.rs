@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use bifrons_engine::counter::Work;
 use bifrons_engine::driver::Clock;
 use bifrons_engine::media::*;
 use bifrons_engine::{DriverChoice, Engine, EngineConfig, LocalAddress, Media};
@@ -295,6 +296,67 @@ fn calls_over_io_uring() {
 #[test]
 fn calls_over_mmsg() {
     scenario(DriverChoice::Mmsg);
+}
+
+/// Two phones on legs of two workers: each packet crosses once, in order, and comes once.
+fn across_workers(driver: DriverChoice) {
+    let Some(mut bench) = start(driver) else { return };
+    let mut phones = Vec::new();
+    for ssrc in [91, 92] {
+        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        phone.set_nonblocking(true).unwrap();
+        let open = RtpOpen { near: None, ipv6: false, latching: Latching::SameIp, rtcp_mux: true };
+        let local = bench.engine.open_rtp_leg(open).unwrap();
+        let rtp = phone.local_addr().unwrap();
+        bench
+            .engine
+            .set_rtp_remote(local.leg, RtpRemote { rtp, rtcp: None, rtcp_mux: true, sdes: None })
+            .unwrap();
+        bench.engine.set_streams(local.leg, vec![audio("", ssrc, 0, "pcmu")]).unwrap();
+        phones.push((phone, local));
+    }
+    let [a, b] = [0, 1].map(|n: usize| StreamRef { leg: phones[n].1.leg, mline: 0 });
+    assert_ne!(a.leg.worker(), b.leg.worker(), "legs are spread over the workers");
+    bench.engine.set_route(a, vec![output(b, &[0])]).unwrap();
+    bench.engine.set_route(b, vec![output(a, &[0])]).unwrap();
+    let mut heard = [Vec::new(), Vec::new()];
+    let (mut sent, mut buffer) = (0u16, [0; 2_048]);
+    let done = bench.run_while(|_| {
+        // No more under way than a ring holds, and no faster than a leg may be.
+        let behind = heard.iter().map(Vec::len).min().unwrap();
+        if sent < 150 && usize::from(sent) < behind + 20 {
+            for (phone, local) in &phones {
+                let packet = rtp(0, sent, 160 * u32::from(sent), 5, None, &sent.to_be_bytes());
+                phone.send_to(&packet, local.rtp).unwrap();
+            }
+            sent += 1;
+        }
+        for ((phone, _), heard) in phones.iter().zip(&mut heard) {
+            while let Ok((len, _)) = phone.recv_from(&mut buffer) {
+                if buffer[1] < 72 {
+                    let packet = Packet::parse(&buffer[..len]).unwrap();
+                    heard.push(u16::from_be_bytes(packet.payload().try_into().unwrap()));
+                }
+            }
+        }
+        heard.iter().all(|heard| heard.len() >= 150)
+    });
+    assert!(done, "{sent} {:?} {:?}", heard.each_ref().map(Vec::len), bench.counted());
+    let all: Vec<u16> = (0..150).collect();
+    assert_eq!(heard, [all.clone(), all]);
+    let counters = bench.engine.counters();
+    let crossed = counters.iter().map(|counters| counters.work(Work::Replicated));
+    assert_eq!(crossed.collect::<Vec<_>>(), [150, 150]);
+}
+
+#[test]
+fn routes_across_workers_over_io_uring() {
+    across_workers(DriverChoice::Uring);
+}
+
+#[test]
+fn routes_across_workers_over_mmsg() {
+    across_workers(DriverChoice::Mmsg);
 }
 
 #[test]
