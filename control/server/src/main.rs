@@ -16,6 +16,7 @@
 
 mod cli;
 mod config;
+mod counted;
 mod demo;
 mod doctor;
 mod log;

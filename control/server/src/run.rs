@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::config::{Config, ConfigError};
+use crate::counted::Counted;
 use crate::demo::Demo;
 use crate::demo::phones::Phones;
 use crate::doctor::{self, Verdict};
@@ -65,6 +66,8 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
     let api_config = start::api(config, &engine_config);
     let engine = engine(config, origin, engine_config)?;
 
+    let counted = Counted::of(&engine);
+
     let wakers = Wakers::new();
     let notices = engine.notice_handle().and_then(|fd| Gateway::watch_notices(&wakers, fd));
     notices.map_err(|error| RunError::Start(format!("the engine's notices: {error}")))?;
@@ -106,8 +109,12 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
         println!("{}", demo.greeting);
     }
 
-    while signals.next().await == Wish::Reload {
-        reload(certificates.as_ref());
+    loop {
+        match signals.next().await {
+            Wish::Reload => reload(certificates.as_ref()),
+            Wish::Count => counted.tell(gateway.with(|api, _, _| api.counters())),
+            Wish::End => break,
+        }
     }
     if let Some(sip) = &sip {
         sip.drain();

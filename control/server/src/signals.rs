@@ -4,11 +4,12 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT end the program, SIGHUP reads certificates again.
+/// SIGTERM and SIGINT end the program, SIGHUP reads certificates again, SIGUSR1 writes counters to the log.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: Signal,
 }
 
 /// What a signal asks for.
@@ -18,6 +19,8 @@ pub enum Wish {
     End,
     /// Read certificates again.
     Reload,
+    /// Write counters to the log.
+    Count,
 }
 
 impl Signals {
@@ -30,6 +33,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -39,6 +43,7 @@ impl Signals {
             _ = self.terminate.recv() => Wish::End,
             _ = self.interrupt.recv() => Wish::End,
             _ = self.hang_up.recv() => Wish::Reload,
+            _ = self.user.recv() => Wish::Count,
         }
     }
 

@@ -8,7 +8,7 @@ use bifrons_api::config::{AllowedPlugins, InfoConfig, ModuleInfo, Tokens};
 use bifrons_api::rate::Rate;
 use bifrons_api::{ApiConfig, config::Limits as ApiLimits};
 use bifrons_engine::media::Latching;
-use bifrons_engine::{DriverChoice, EngineConfig, LocalAddress};
+use bifrons_engine::{Admission, Budgets, DriverChoice, EngineConfig, LocalAddress};
 use bifrons_plugins::nosip::NoSipConfig;
 use bifrons_plugins::plain::PlainConfig;
 use bifrons_rtc::ice::{AddressPolicy, ConsentLoss};
@@ -113,6 +113,19 @@ pub fn engine(config: &Config, origin: &Origin) -> Result<EngineConfig, ConfigEr
     };
     engine.limits.legs = media.legs_per_worker_max;
     engine.limits.flows = media.legs_per_worker_max.saturating_mul(4);
+    let limits = &config.limits;
+    engine.limits.admission = Admission {
+        worker_busy_percent_max: limits.worker_busy_percent_max,
+        worker_packets_per_s_max: limits.worker_packets_per_s_max,
+    };
+    engine.limits.budgets = Budgets {
+        audio_packets_per_s: limits.leg_audio_packets_per_s_max,
+        audio_burst_packets: limits.leg_audio_burst_packets_max,
+        video_packets_per_s: limits.leg_video_packets_per_s_max,
+        video_burst_packets: limits.leg_video_burst_packets_max,
+        stun_per_s: limits.leg_stun_per_s_max,
+        stun_burst: limits.leg_stun_per_s_max.div_ceil(2),
+    };
     Ok(engine)
 }
 
@@ -302,6 +315,14 @@ mod tests {
         assert_eq!(public, [first, None, second, second]);
         assert!(!engine.ice_addresses.loopback);
         assert_eq!(api(&config, &engine).advertised_ip, ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn the_defaults_are_the_engines_own() {
+        let limits = engine(&Config::default(), &origin()).unwrap().limits;
+        assert_eq!(limits.budgets, Budgets::default());
+        let admission = Admission { worker_busy_percent_max: 90, worker_packets_per_s_max: 0 };
+        assert_eq!(limits.admission, admission);
     }
 
     #[test]

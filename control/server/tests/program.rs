@@ -207,6 +207,144 @@ fn drains_while_a_call_runs_and_ends_at_the_second_signal() {
     assert_eq!(gateway.end().code(), Some(0));
 }
 
+/// Packets to a worker's port, until it is dropped: a load that depends on nobody's speed.
+struct Load(std::sync::Arc<std::sync::atomic::AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Load {
+    fn on(port: u16) -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        let run = move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                // Not media by its first byte; that nobody listens yet is no matter.
+                let _ = socket.send_to(&[0xff; 20], ("127.0.0.1", port));
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        };
+        Self(stop, Some(std::thread::spawn(run)))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        let _ = self.1.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+/// Does it until `done`.
+fn until<T: std::fmt::Debug>(mut work: impl FnMut() -> T, done: impl Fn(&T) -> bool) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let result = work();
+        if done(&result) {
+            return result;
+        }
+        assert!(Instant::now() < end, "it does not come: {result:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn free_udp_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One call to the echo test: the reply, and the call is over.
+fn call_once(gateway: &Gateway, session: &str) -> Value {
+    let attach = gateway.request(session, json!({"janus": "attach", "plugin": "janus.plugin.echotest"}));
+    let handle = format!("{session}/{}", attach["data"]["id"]);
+    let reply =
+        gateway.request(&handle, json!({"janus": "message", "body": {"audio": true}, "jsep": offer()}));
+    gateway.request(&handle, json!({"janus": "detach"}));
+    reply
+}
+
+#[test]
+fn a_busy_server_refuses_calls_says_why_and_takes_them_again() {
+    let folder = Folder::new("busy");
+    let port = free_udp_port();
+    let media = format!("[limits]\nworker_packets_per_s_max = 50\n[media]\nwebrtc_port = {port}\n");
+    let gateway = Gateway::start(&folder, &QUIET.replace("[media]\n", &media));
+    let session = gateway.request("/janus", json!({"janus": "create"}))["data"]["id"].to_string();
+    let session = format!("/janus/{session}");
+    let load = Load::on(port);
+    let refused = until(|| call_once(&gateway, &session), |reply| reply["janus"] == "error");
+    assert_eq!(refused["error"]["code"], 490, "{refused}");
+    let reason = refused["error"]["reason"].as_str().unwrap();
+    assert!(reason.contains("the server is busy: worker_packets_per_s_max is 50"), "{reason}");
+    drop(load);
+    until(|| call_once(&gateway, &session), |reply| reply["janus"] == "ack");
+
+    gateway.signal("USR1");
+    let worker = gateway.line("worker 0: not_media=");
+    assert!(worker.contains(" turns="), "{worker}");
+    assert!(gateway.line("engine: ").contains("calls_refused_busy="));
+    assert!(gateway.line("api: ").contains("media_errors: "));
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+#[test]
+fn a_busy_server_sends_an_invite_away_before_it_rings() {
+    if !has_sip_program() {
+        return;
+    }
+    let folder = Folder::new("busy-sip");
+    let (port, sip) = (free_udp_port(), SocketAddr::from(([127, 0, 0, 1], free_udp_port())));
+    let media = format!("[limits]\nworker_packets_per_s_max = 50\n[media]\nwebrtc_port = {port}\n");
+    let configuration = with_sip(sip).replace("[media]\n", &media) + "trunks = [\"127.0.0.1\"]\n";
+    let gateway = Gateway::start(&folder, &configuration);
+    let session = gateway.request("/janus", json!({"janus": "create"}))["data"]["id"].to_string();
+    let session = format!("/janus/{session}");
+    let attach = gateway.request(&session, json!({"janus": "attach", "plugin": "janus.plugin.sip"}));
+    let handle = format!("{session}/{}", attach["data"]["id"]);
+    let register = json!({"request": "register", "type": "guest", "username": "sip:alice@127.0.0.1"});
+    gateway.request(&handle, json!({"janus": "message", "body": register}));
+    let trunk = UdpSocket::bind("127.0.0.1:0").unwrap();
+    trunk.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut number = 0;
+    // The final answer to one INVITE, or what came last of it.
+    let mut invite = || {
+        number += 1;
+        let own = trunk.local_addr().unwrap();
+        let request = |method: &str, to_tag: &str| {
+            format!(
+                "{method} sip:alice@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{number}\r\n\
+                 From: <sip:bob@{own}>;tag=f{number}\r\nTo: <sip:alice@{sip}>{to_tag}\r\n\
+                 Call-ID: c{number}@{own}\r\nCSeq: 1 {method}\r\nContact: <sip:bob@{own}>\r\n\
+                 Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            )
+        };
+        trunk.send_to(request("INVITE", "").as_bytes(), sip).unwrap();
+        let mut last = String::new();
+        let mut buffer = [0; 4_000];
+        while let Ok((len, _)) = trunk.recv_from(&mut buffer) {
+            let answer = text(&buffer[..len]);
+            if !answer.contains(&format!("Call-ID: c{number}@")) || !answer.contains("CSeq: 1 INVITE") {
+                continue;
+            }
+            last = answer;
+            if !last.starts_with("SIP/2.0 1") {
+                break;
+            }
+            if last.starts_with("SIP/2.0 180") {
+                trunk.send_to(request("CANCEL", "").as_bytes(), sip).unwrap();
+            }
+        }
+        let tag = last.lines().find_map(|line| line.strip_prefix("To: ")?.split(";tag=").nth(1));
+        trunk.send_to(request("ACK", &format!(";tag={}", tag.unwrap_or(""))).as_bytes(), sip).unwrap();
+        last
+    };
+    let load = Load::on(port);
+    let refused = until(&mut invite, |answer| answer.starts_with("SIP/2.0 503"));
+    assert!(refused.contains("Retry-After: 5\r\n"), "{refused}");
+    drop(load);
+    until(&mut invite, |answer| answer.starts_with("SIP/2.0 487"));
+    gateway.signal("TERM");
+    gateway.end();
+}
+
 #[test]
 fn certificates_are_read_again_at_sighup() {
     let folder = Folder::new("certificates");

@@ -9,6 +9,9 @@ use super::handle::{Call, Registration, Reinvite, Status};
 use super::{Sip, headers, now_ms};
 use crate::plain::{PlainError, SrtpPolicy};
 
+/// Retry-After of calls that are refused for the load: it is measured anew each second.
+const BUSY_RETRY_S: &str = "5";
+
 /// An event object that grows.
 struct Event(Value);
 
@@ -221,6 +224,12 @@ impl Sip {
             return;
         };
         let Some(handle) = self.handles.get(&key) else { return };
+        // Before anybody's telephone rings. It passes, so the peer may try again, or elsewhere.
+        if let Err(error) = cx.media.admission() {
+            tracing::debug!(%error, "an INVITE was refused");
+            let _ = self.ua.reject(now, id, 503, "", &[("Retry-After".into(), BUSY_RETRY_S.into())]);
+            return;
+        }
         let caller = incoming.from.uri.to_string();
         if handle.call.is_some() {
             let _ = self.ua.reject(now, id, 486, "", &[]);

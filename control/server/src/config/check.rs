@@ -58,6 +58,20 @@ pub fn check(config: &Config, file: &Path) -> Result<(), ConfigError> {
         return wrong("server.candidates_timeout_s", "must be more than 0".into());
     }
 
+    let limits = &config.limits;
+    if limits.worker_busy_percent_max > 100 {
+        let percent = limits.worker_busy_percent_max;
+        return wrong("limits.worker_busy_percent_max", format!("{percent} is more than 100"));
+    }
+    for (key, burst) in [
+        ("limits.leg_audio_burst_packets_max", limits.leg_audio_burst_packets_max),
+        ("limits.leg_video_burst_packets_max", limits.leg_video_burst_packets_max),
+    ] {
+        if burst == 0 {
+            return wrong(key, "must be more than 0".into());
+        }
+    }
+
     let media = &config.media;
     if media.rtp_port_range.first == 0 || media.rtp_port_range.first >= media.rtp_port_range.last {
         let range = String::from(media.rtp_port_range);
@@ -164,6 +178,11 @@ mod tests {
             ),
             ("[access]\nenforce_origin = true", "access.enforce_origin: needs"),
             ("[media]\nrtp_port_range = \"5000-5000\"", "media.rtp_port_range: `5000-5000` has no room"),
+            ("[limits]\nworker_busy_percent_max = 101", "limits.worker_busy_percent_max: 101 is more"),
+            (
+                "[limits]\nleg_video_burst_packets_max = 0",
+                "limits.leg_video_burst_packets_max: must be more than 0",
+            ),
             ("[media]\ncoalesce_us = 3000", "media.coalesce_us: 3000 is more"),
             ("[media]\naddresses = [\"0.0.0.0\"]", "media.addresses: 0.0.0.0 is not"),
             (

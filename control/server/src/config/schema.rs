@@ -112,6 +112,20 @@ pub struct Limits {
     pub connections_per_source_max: usize,
     /// Events that wait for a client that does not fetch them.
     pub events_queued_max: usize,
+    /// Percent of its time that each worker may be busy before new calls are refused; 0: no limit.
+    pub worker_busy_percent_max: u32,
+    /// Packets a second, received and sent, that each worker may have before new calls are refused.
+    pub worker_packets_per_s_max: u32,
+    /// Packets a second that a leg may bring for each audio m-line.
+    pub leg_audio_packets_per_s_max: u32,
+    /// As many at once.
+    pub leg_audio_burst_packets_max: u32,
+    /// Packets a second that a leg may bring for each video m-line.
+    pub leg_video_packets_per_s_max: u32,
+    /// As many at once.
+    pub leg_video_burst_packets_max: u32,
+    /// STUN messages a second for a leg from its peer, and as many from strangers.
+    pub leg_stun_per_s_max: u32,
 }
 
 impl Default for Limits {
@@ -126,6 +140,13 @@ impl Default for Limits {
             connections_max: 20_000,
             connections_per_source_max: 5_000,
             events_queued_max: 1_000,
+            worker_busy_percent_max: 90,
+            worker_packets_per_s_max: 0,
+            leg_audio_packets_per_s_max: 400,
+            leg_audio_burst_packets_max: 200,
+            leg_video_packets_per_s_max: 4_000,
+            leg_video_burst_packets_max: 800,
+            leg_stun_per_s_max: 200,
         }
     }
 }
