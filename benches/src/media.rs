@@ -393,6 +393,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
     }
 
     fn tick(&mut self, now: Time, slot: usize) {
+        self.unsent = 0; // the wait before this tick has sent them
         for at in (0..self.rising.len()).rev() {
             self.timeout(now, self.rising[at]);
         }

@@ -65,7 +65,7 @@ impl Axis {
 
     fn logarithmic(low: f64, high: f64) -> Self {
         let all = (-6..9).flat_map(|power| [1.0, 2.0, 5.0].map(|unit| unit * 10_f64.powi(power)));
-        let below = all.clone().filter(|tick| *tick <= low).next_back().unwrap_or(low);
+        let below = all.clone().rfind(|tick| *tick <= low).unwrap_or(low);
         let above = all.clone().find(|tick| *tick >= high).unwrap_or(high);
         let ticks = all.filter(|tick| (below..=above).contains(tick)).collect();
         Self { low: below, high: above, logarithmic: true, ticks }

@@ -190,7 +190,9 @@ impl<'a> Run<'a> {
             0 => None,
             length_s => Some(self.storm(Duration::from_secs(length_s), pid).await?),
         };
-        let broken: Vec<_> = std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut broken: Vec<_> =
+            std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner));
+        broken.retain(|(call, _)| self.up.contains(call)); // those of a storm were ended on purpose
         for (call, why) in broken.iter().take(5) {
             eprintln!("  call {call} broke: {why}");
         }
