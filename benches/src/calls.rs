@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::client::Client;
+use crate::codec::Codec;
 use crate::janus::{Handle, Janus};
 use crate::media::{Command, End, Event, Sending};
 use crate::{sdp, uas};
@@ -149,6 +150,8 @@ pub struct Calls {
     pub media: MediaLink,
     /// Addresses of the shared plain RTP sockets.
     pub plain: Vec<SocketAddr>,
+    /// Codec.
+    pub codec: Codec,
     /// What each end of a call sends.
     pub sending: Sending,
     /// The phone and registrar of the SIP scenarios.
@@ -187,7 +190,7 @@ impl Calls {
             return Ok(handle);
         }
         let (mut client, socket, address) = self.client(call)?;
-        let offer = sdp::offer(&client, call, address)?;
+        let offer = sdp::offer(&client, call, address, self.codec)?;
         let (answer, plain) = match self.scenario {
             Scenario::Nosip => self.nosip(&mut handle, call, &offer).await?,
             Scenario::Sip => self.sip(&mut handle, call, &offer).await?,
@@ -237,7 +240,7 @@ impl Calls {
         let theirs = handle.event("generated", generated).await?;
         let remote = sdp::plain_address(&theirs)?;
         let number = call as usize % self.plain.len();
-        let ours = sdp::plain(call, self.plain[number]);
+        let ours = sdp::plain(call, self.plain[number], self.codec);
         handle.message(json!({"request": "process", "type": "answer", "sdp": ours}), None).await?;
         Ok((handle.event("processed", jsep).await?, Some((number, remote))))
     }

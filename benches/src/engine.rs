@@ -14,6 +14,7 @@ use bifrons_rtc::srtp::{MasterKey, Profile};
 
 use crate::calls::{Calls, Scenario};
 use crate::client::Remote;
+use crate::codec::Codec;
 use crate::media::{Command, End, Sending};
 use crate::sdes::{self, Srtp};
 
@@ -86,28 +87,29 @@ impl InProcess {
     /// # Errors
     /// The engine refuses, or ICE or DTLS fails.
     pub async fn place(&self, calls: &Calls, call: u32) -> Result<(), String> {
+        let number = calls.sending.payload_type;
         let ends = match calls.scenario {
             Scenario::EngineFanout => return self.place_viewer(calls, call).await,
             Scenario::EngineRtp => {
                 let (a, first) = self.plain(calls, call, None)?;
                 let (b, second) = self.plain(calls, call, Some(a.leg))?;
-                self.route(a, &[b], 0)?;
-                self.route(b, &[a], 0)?;
+                self.route(a, &[b], number)?;
+                self.route(b, &[a], number)?;
                 vec![first, second]
             }
             Scenario::EngineSdes | Scenario::EngineBridge => {
                 let (web, first) = match calls.scenario {
                     Scenario::EngineSdes => self.sdes(calls)?,
-                    _ => self.web(calls, call, MediaKind::Audio)?,
+                    _ => self.web(calls, call, payload_type(calls.codec))?,
                 };
                 let (rtp, second) = self.plain(calls, call, Some(web.leg))?;
-                self.route(web, &[rtp], 0)?;
-                self.route(rtp, &[web], 0)?;
+                self.route(web, &[rtp], number)?;
+                self.route(rtp, &[web], number)?;
                 vec![first, second]
             }
             _ => {
-                let (web, end) = self.web(calls, call, MediaKind::Audio)?;
-                self.route(web, &[web], 0)?;
+                let (web, end) = self.web(calls, call, payload_type(calls.codec))?;
+                self.route(web, &[web], number)?;
                 vec![end]
             }
         };
@@ -117,11 +119,11 @@ impl InProcess {
     /// The first viewer comes with the one whom all look at, as call 0.
     async fn place_viewer(&self, calls: &Calls, call: u32) -> Result<(), String> {
         if call == 0 {
-            let (source, end) = self.web(calls, 0, MediaKind::Video)?;
+            let (source, end) = self.web(calls, 0, video())?;
             calls.media.add(0, vec![end], Sending::VIDEO).await?;
             self.fan.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(source);
         }
-        let (viewer, end) = self.web(calls, call + 1, MediaKind::Video)?;
+        let (viewer, end) = self.web(calls, call + 1, video())?;
         calls.media.add(call + 1, vec![end], Sending::NOTHING).await?;
         self.fan.lock().unwrap_or_else(PoisonError::into_inner).1.push(viewer);
         Ok(())
@@ -161,12 +163,13 @@ impl InProcess {
             local: theirs.expose().to_vec(),
             remote: ours.expose().to_vec(),
         };
-        let (stream, local) = self.rtp_leg(address, None, Some(keys))?;
+        let (stream, local) = self.rtp_leg(calls, address, None, Some(keys))?;
         Ok((stream, End::Srtp(Box::new(Srtp::new(&ours, &theirs, local)?), socket)))
     }
 
     fn rtp_leg(
         &self,
+        calls: &Calls,
         remote: SocketAddr,
         near: Option<LegId>,
         sdes: Option<SdesKeys>,
@@ -177,18 +180,20 @@ impl InProcess {
         let local = engine.open_rtp_leg(open).map_err(fail)?;
         let remote = RtpRemote { rtp: remote, rtcp: None, rtcp_mux: false, sdes };
         engine.set_rtp_remote(local.leg, remote).map_err(fail)?;
-        engine.set_streams(local.leg, vec![stream("", local.leg, MediaKind::Audio)]).map_err(fail)?;
+        engine
+            .set_streams(local.leg, vec![stream("", local.leg, payload_type(calls.codec))])
+            .map_err(fail)?;
         Ok((StreamRef { leg: local.leg, mline: 0 }, local.rtp))
     }
 
     fn plain(&self, calls: &Calls, call: u32, near: Option<LegId>) -> Result<(StreamRef, End), String> {
         // The two ends of a plain call must not be one socket: they are told apart by it.
         let number = (call as usize * 2 + usize::from(near.is_some())) % calls.plain.len();
-        let (stream, local) = self.rtp_leg(calls.plain[number], near, None)?;
+        let (stream, local) = self.rtp_leg(calls, calls.plain[number], near, None)?;
         Ok((stream, End::Plain(number, local)))
     }
 
-    fn web(&self, calls: &Calls, call: u32, kind: MediaKind) -> Result<(StreamRef, End), String> {
+    fn web(&self, calls: &Calls, call: u32, payload_type: PayloadType) -> Result<(StreamRef, End), String> {
         let (mut client, socket, _) = calls.client(call)?;
         let mut engine = self.lock();
         let fail = |error: bifrons_engine::media::MediaError| error.to_string();
@@ -205,7 +210,7 @@ impl InProcess {
             end_of_candidates: true,
         };
         engine.set_webrtc_remote(local.leg, remote).map_err(fail)?;
-        engine.set_streams(local.leg, vec![stream("0", local.leg, kind)]).map_err(fail)?;
+        engine.set_streams(local.leg, vec![stream("0", local.leg, payload_type)]).map_err(fail)?;
         client.set_remote(&Remote {
             ufrag: local.ice.ufrag,
             pwd: local.ice.pwd,
@@ -218,12 +223,19 @@ impl InProcess {
     }
 }
 
-fn stream(mid: &str, leg: LegId, kind: MediaKind) -> StreamConfig {
-    let (number, encoding, clock_hz) = match kind {
-        MediaKind::Audio => (Sending::G711.payload_type, "pcmu", 8_000),
-        MediaKind::Video => (Sending::VIDEO.payload_type, "h264", 90_000),
-    };
-    let payload_type = PayloadType { number, encoding: encoding.to_owned(), clock_hz, repairs: None };
+fn payload_type(codec: Codec) -> PayloadType {
+    let (encoding, clock_hz) = codec.encoding();
+    let number = codec.sending().payload_type;
+    PayloadType { number, encoding: encoding.to_owned(), clock_hz, repairs: None }
+}
+
+fn video() -> PayloadType {
+    let number = Sending::VIDEO.payload_type;
+    PayloadType { number, encoding: "h264".to_owned(), clock_hz: 90_000, repairs: None }
+}
+
+fn stream(mid: &str, leg: LegId, payload_type: PayloadType) -> StreamConfig {
+    let kind = if payload_type.encoding == "h264" { MediaKind::Video } else { MediaKind::Audio };
     StreamConfig {
         kind,
         mid: mid.to_owned(),

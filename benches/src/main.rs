@@ -7,7 +7,7 @@
 //! | `janus` | the API over a WebSocket |
 //! | `uas` | a phone for SIP calls |
 //! | `media` | the thread that sends and receives all packets |
-//! | `client` | one WebRTC client |
+//! | `client`, `codec` | one WebRTC client; what audio it sends |
 //! | `place` | many calls: ramps and storms |
 //! | `rtpengine`, `bencode`, `sdes` | the same in rtpengine, by its NG protocol |
 //! | `engine` | the engine in this process, without a gateway |
@@ -19,6 +19,7 @@
 mod bencode;
 mod calls;
 mod client;
+mod codec;
 mod engine;
 mod floor;
 mod histogram;
@@ -97,6 +98,9 @@ pub struct Load {
     /// SRTP profile that the clients offer.
     #[arg(long, default_value = "gcm")]
     profile: Profile,
+    /// Audio codec of the calls.
+    #[arg(long, default_value = "pcmu")]
+    codec: codec::Codec,
     /// The generator's own address.
     #[arg(long, default_value = "127.0.0.1")]
     address: IpAddr,

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use bifrons_engine::driver::{Driver, HEADROOM, Received, SocketKey, Wait};
 use bifrons_rtc::Time;
 use bifrons_rtc::srtp::Outbound;
+use bifrons_wire::demux::{Kind, classify};
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
 use crate::client::Client;
@@ -54,9 +55,7 @@ pub struct Sending {
 
 impl Sending {
     /// Nothing.
-    pub const NOTHING: Self = Self { packets: 0, ..Self::G711 };
-    /// 20 ms of G.711 μ-law a packet.
-    pub const G711: Self = Self { packets: 1, payload_bytes: 160, payload_type: 0, timestamp_step: 160 };
+    pub const NOTHING: Self = Self { packets: 0, payload_bytes: 0, payload_type: 0, timestamp_step: 0 };
     /// Packets of 1,200 bytes, four of them every 20 ms: 1.9 Mbit/s.
     pub const VIDEO: Self =
         Self { packets: 4, payload_bytes: 1_188, payload_type: 96, timestamp_step: 1_800 };
@@ -327,6 +326,8 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 let flow = self.flows.get_mut(tag as usize)?;
                 match &mut flow.transport {
                     Transport::WebRtc(client) => client.handle(now, source, bytes)?,
+                    // The port above another end's is this one's: its RTCP may come here.
+                    Transport::Srtp(_) if classify(bytes) != Kind::Rtp => return None,
                     Transport::Srtp(srtp) => match srtp.inbound.unprotect_rtp(now, bytes) {
                         Ok(len) => &bytes[..len],
                         Err(_) => {

@@ -98,7 +98,7 @@ impl Rtpengine {
             ("ICE", "remove".into()),
             ("transport-protocol", protocol.into()),
             ("replace", Value::list(["origin", "session-connection"])),
-            ("sdp", sdp::plain(call, calls.plain[caller]).as_str().into()),
+            ("sdp", sdp::plain(call, calls.plain[caller], calls.codec).as_str().into()),
         ]));
         let offer = offer.await?;
         let offered = offer.text("sdp").ok_or("offer: no sdp")?;
@@ -109,10 +109,10 @@ impl Rtpengine {
             let socket = StdSocket::bind(SocketAddr::new(calls.ip, 0)).map_err(|error| error.to_string())?;
             socket.set_nonblocking(true).map_err(|error| error.to_string())?;
             let address = socket.local_addr().map_err(|error| error.to_string())?;
-            let text = sdp::secure(call, address, &sdes::line(theirs.tag, &ours)?);
+            let text = sdp::secure(call, address, calls.codec, &sdes::line(theirs.tag, &ours)?);
             (text, End::Srtp(Box::new(Srtp::new(&ours, &theirs.key, towards_callee)?), socket))
         } else {
-            (sdp::plain(call, calls.plain[callee]), End::Plain(callee, towards_callee))
+            (sdp::plain(call, calls.plain[callee], calls.codec), End::Plain(callee, towards_callee))
         };
         let answer = self.request(Value::dictionary([
             ("command", "answer".into()),

@@ -14,6 +14,7 @@ use bifrons_rtc::srtp;
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
 use crate::calls::{Calls, MediaLink, Scenario, Stage};
+use crate::codec::Codec;
 use crate::engine::{InProcess, PlainSockets, is_engine_thread, plain_sockets};
 use crate::histogram::Histogram;
 use crate::janus::{Handle, Janus};
@@ -117,7 +118,7 @@ impl<'a> Run<'a> {
         let scenario = arguments.scenario;
         let phone = match scenario {
             Scenario::Sip | Scenario::Registrations => {
-                Some(uas::start(arguments.address, plain.clone()).await?)
+                Some(uas::start(arguments.address, plain.clone(), arguments.codec).await?)
             }
             _ => None,
         };
@@ -133,9 +134,18 @@ impl<'a> Run<'a> {
                 Server::Engine(InProcess::start(arguments.address, core, driver, profile, coalesce_us)?)
             }
         };
-        let sending = if scenario == Scenario::Idle { Sending::NOTHING } else { Sending::G711 };
-        let calls =
-            Calls { scenario, ip: arguments.address, dtls: Arc::new(dtls), media, plain, sending, phone };
+        let codec = arguments.codec;
+        let sending = if scenario == Scenario::Idle { Sending::NOTHING } else { codec.sending() };
+        let calls = Calls {
+            scenario,
+            ip: arguments.address,
+            dtls: Arc::new(dtls),
+            media,
+            plain,
+            codec,
+            sending,
+            phone,
+        };
         let handles_per_session = arguments.handles_per_session;
         Ok(Self {
             arguments,
@@ -211,13 +221,17 @@ impl<'a> Run<'a> {
     ) -> Step {
         let Measured { counted, before, after, own_before, own_after } = measured;
         let arguments = self.arguments;
+        let profile = match arguments.codec {
+            Codec::Pcmu => format!("{:?}", arguments.profile),
+            codec => format!("{:?} {codec:?}", arguments.profile),
+        };
         let engine = matches!(self.placer.server, Server::Engine(_));
         let label = match engine {
             true => format!("engine, {:?}", arguments.engine_driver).to_lowercase(),
             false => arguments.label.clone(),
         };
         Step::new(Parts {
-            names: [&label, &arguments.scenario.name(), &format!("{:?}", arguments.profile).to_lowercase()],
+            names: [&label, &arguments.scenario.name(), &profile.to_lowercase()],
             calls: (self.up.len(), self.failed),
             floor_us: self.floor_us,
             setups_per_s,

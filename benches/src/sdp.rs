@@ -3,39 +3,42 @@
 use std::net::SocketAddr;
 
 use crate::client::{Client, Remote};
+use crate::codec::Codec;
 use crate::media::ssrc;
 
-/// The offer of a WebRTC client with one PCMU m-line.
+/// The offer of a WebRTC client with one audio m-line.
 ///
 /// # Errors
 /// OpenSSL fails.
-pub fn offer(client: &Client, call: u32, address: SocketAddr) -> Result<String, String> {
+pub fn offer(client: &Client, call: u32, address: SocketAddr, codec: Codec) -> Result<String, String> {
     let (ufrag, pwd) = client.credentials();
     let fingerprint = client.fingerprint()?;
+    let (payload_type, rtpmap) = (codec.sending().payload_type, codec.rtpmap());
     let (ip, port, ssrc) = (address.ip(), address.port(), ssrc(call, 0));
     let candidates: String =
         client.candidates().iter().map(|candidate| format!("a=candidate:{candidate}\r\n")).collect();
     Ok(format!(
         "v=0\r\no=- {call} 1 IN IP4 {ip}\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=msid-semantic: WMS load\r\n\
-         m=audio {port} UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 {ip}\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\n\
+         m=audio {port} UDP/TLS/RTP/SAVPF {payload_type}\r\nc=IN IP4 {ip}\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\n\
          a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\na=fingerprint:{fingerprint}\r\na=setup:actpass\r\n\
-         a=rtpmap:0 PCMU/8000\r\na=msid:load audio\r\na=ssrc:{ssrc} cname:load\r\n\
+         a=rtpmap:{rtpmap}\r\na=msid:load audio\r\na=ssrc:{ssrc} cname:load\r\n\
          {candidates}a=end-of-candidates\r\n"
     ))
 }
 
 /// The description of a plain RTP end. RTCP goes to the port above, as everywhere.
-pub fn plain(call: u32, address: SocketAddr) -> String {
+pub fn plain(call: u32, address: SocketAddr, codec: Codec) -> String {
+    let (payload_type, rtpmap) = (codec.sending().payload_type, codec.rtpmap());
     let (ip, port) = (address.ip(), address.port());
     format!(
         "v=0\r\no=- {call} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n"
+         m=audio {port} RTP/AVP {payload_type}\r\na=rtpmap:{rtpmap}\r\na=sendrecv\r\n"
     )
 }
 
 /// The description of an end with SDES-SRTP; `crypto` is its whole `a=crypto` line.
-pub fn secure(call: u32, address: SocketAddr, crypto: &str) -> String {
-    plain(call, address).replace("RTP/AVP", "RTP/SAVP") + crypto
+pub fn secure(call: u32, address: SocketAddr, codec: Codec, crypto: &str) -> String {
+    plain(call, address, codec).replace("RTP/AVP", "RTP/SAVP") + crypto
 }
 
 /// What the answer to an [`offer`] says.
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn reads_a_plain_description() {
         let address = "192.0.2.1:4000".parse().unwrap();
-        assert_eq!(plain_address(&plain(1, address)), Ok(address));
+        assert_eq!(plain_address(&plain(1, address, Codec::Opus)), Ok(address));
         assert!(plain_address("v=0\r\nm=audio 0 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\n").is_err());
         assert!(plain_address("v=0\r\n").unwrap_err().contains("m=audio"));
     }
