@@ -361,8 +361,9 @@ fn a_peer_that_never_comes_fails() {
 #[test]
 fn legs_come_and_go_and_leave_nothing() {
     let mut world = World::new(11, Link::default(), 2);
+    let mut came_up = 0;
     for round in 0..30u64 {
-        world.clients.clear();
+        world.clear_clients();
         let client = Client::new(
             SocketAddr::new(at("10.0.0.2:1").ip(), 7_000 + round as u16),
             round,
@@ -376,9 +377,11 @@ fn legs_come_and_go_and_leave_nothing() {
         // Closed at any moment of its life.
         world.clients[0].set_remote(&local);
         world.run(round * 7);
+        came_up += usize::from(world.clients[0].is_up());
         world.sim.engine.close_leg(local.leg);
         world.run(700);
     }
+    assert!((1..30).contains(&came_up), "{came_up}");
     for counters in world.sim.engine.counters() {
         assert_eq!((counters.work(Work::Legs), counters.work(Work::Flows)), (0, 0));
     }

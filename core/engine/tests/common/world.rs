@@ -76,6 +76,12 @@ impl World {
         self.clients.len() - 1
     }
 
+    /// All clients go.
+    pub fn clear_clients(&mut self) {
+        self.clients.drain(..).for_each(|client| self.network.unbind(client.address));
+        self.hosts.clear();
+    }
+
     /// Takes an address for plain datagrams.
     pub fn bind_plain(&mut self, address: SocketAddr) {
         assert!(self.network.bind(self.plain_host, address));
