@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
+use crate::driver::prefetch;
+
 /// Address and local socket → slot of the leg. Open addressing with linear probing in a table that is
 /// allocated once, at most half full; the hash is keyed, so that nobody can choose colliding addresses.
 ///
@@ -47,6 +49,13 @@ impl FlowTable {
         match self.entries.get(self.find(&key)) {
             Some(Some(entry)) => Some(entry.slot),
             _ => None,
+        }
+    }
+
+    /// Asks the processor for the place of an address.
+    pub(crate) fn ask(&self, local: u8, remote: SocketAddr) {
+        if let Some(entry) = self.entries.get(self.home(&Key::new(local, remote))) {
+            prefetch::all(entry);
         }
     }
 

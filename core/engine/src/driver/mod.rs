@@ -14,6 +14,7 @@ mod clock;
 pub mod eventfd;
 mod memory;
 pub mod mmsg;
+pub(crate) mod prefetch;
 mod queue;
 mod segment;
 pub mod sim;

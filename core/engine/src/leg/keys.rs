@@ -17,6 +17,12 @@ impl Keys {
         Self { inbound, outbound, previous: None }
     }
 
+    /// Names the memory that the next incoming packet needs.
+    pub(crate) fn ask_inbound(&self, line: impl Fn(*const u8)) {
+        self.inbound.hot(&line);
+        line((&raw const self.previous).cast());
+    }
+
     /// Puts new contexts in the place of `current`. Outgoing packets have the new key at once, incoming
     /// ones may have the old one for [`REKEY_OVERLAP`]. Gives what is no longer used.
     pub(crate) fn succeed(current: &mut Box<Keys>, new: Box<Keys>, now: Time) -> Option<Box<Keys>> {

@@ -11,6 +11,7 @@ use bifrons_rtc::stream::{
 };
 
 use super::{Route, StreamShared};
+use crate::driver::prefetch;
 use crate::media::{Extension, Feedback, MediaError, MediaKind, StreamConfig, StreamRef};
 use crate::tap::Tap;
 
@@ -252,6 +253,11 @@ impl Stream {
     /// The value of `a=mid`; empty where there is none.
     pub(crate) fn mid(&self) -> &[u8] {
         self.mid.get(..usize::from(self.mid_len)).unwrap_or_default()
+    }
+
+    /// Asks the processor for the payload types.
+    pub(crate) fn ask_payload(&self) {
+        prefetch::first(&self.payload[..]);
     }
 
     /// What a payload type is.

@@ -1,6 +1,7 @@
 //! The slots of a worker.
 
 use super::Leg;
+use crate::driver::prefetch;
 use crate::id::LegId;
 
 /// Legs by slot; a look-up is an index and a comparison of generations.
@@ -28,6 +29,13 @@ impl LegTable {
     /// The leg with this id, if it is still there.
     pub(crate) fn get_mut(&mut self, id: LegId) -> Option<&mut Leg> {
         self.at_mut(id.slot()).filter(|leg| leg.id == id)
+    }
+
+    /// Asks the processor for a slot.
+    pub(crate) fn ask(&self, slot: u32) {
+        if let Some(slot) = self.slots.get(slot as usize) {
+            prefetch::first(slot);
+        }
     }
 
     /// Whatever leg is in this slot.

@@ -269,8 +269,14 @@ impl<D: Driver> Worker<D> {
             self.batch.reverse();
         }
         self.busy |= !self.batch.is_empty();
-        self.warm();
-        while let Some(received) = self.batch.pop() {
+        let mut warm = 0;
+        while let Some(received) = {
+            if warm == 0 {
+                warm = self.warm();
+            }
+            self.batch.pop()
+        } {
+            warm -= 1;
             self.current = None;
             self.driver.take(&received.buffer);
             self.receive(now, received);

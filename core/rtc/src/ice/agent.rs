@@ -468,6 +468,14 @@ impl Agent {
         self.current.path.as_ref().or_else(|| previous.and_then(|previous| previous.path.as_ref()))
     }
 
+    /// Names the memory that [`Agent::selected`] needs, so that it can be asked for before.
+    #[inline]
+    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
+        line((&raw const self.current.path).cast());
+        line((&raw const self.previous).cast());
+        line((&raw const self.local).cast());
+    }
+
     /// The pair to send over, while there is one. Nothing may be sent without.
     pub fn selected(&self) -> Option<SelectedPair> {
         let path = self.path()?;

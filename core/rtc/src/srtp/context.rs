@@ -92,6 +92,17 @@ impl<const N: usize> Generation<N> {
         Ok(Self { keys, table: Table::new(), rtp_packets: 0, rtcp_packets: 0, master: master.clone() })
     }
 
+    /// What the next packet needs, where one SSRC is in use. Nothing is read for it. What the cipher's library
+    /// keeps behind a pointer cannot be named.
+    #[inline]
+    pub fn hot(&self, line: &mut impl FnMut(*const u8)) {
+        let keys: *const u8 = (&raw const self.keys).cast();
+        line(keys);
+        line(keys.wrapping_add(64));
+        self.table.hot(line);
+        line((&raw const self.rtp_packets).cast());
+    }
+
     /// Goes on from stored indices; always native ([`Rollover::Keep`] says why).
     pub fn resume(state: &ContextState) -> Result<Self, SrtpError> {
         let mut generation = Self::new(Backend::Native, bifrons_libsrtp::Direction::Outbound, &state.key)?;

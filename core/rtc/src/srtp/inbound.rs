@@ -100,6 +100,14 @@ impl Inbound {
         self.previous.take_if(|p| p.until <= now);
     }
 
+    /// Names the memory that the next packet needs, so that it can be asked for before.
+    #[inline]
+    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
+        self.current.hot(&mut line);
+        line((&raw const self.previous).cast());
+        line((&raw const self.counters).cast());
+    }
+
     /// The profile in use.
     pub fn profile(&self) -> Profile {
         self.current.profile()

@@ -84,6 +84,13 @@ impl Outbound {
         Ok(())
     }
 
+    /// Names the memory that the next packet needs, so that it can be asked for before.
+    #[inline]
+    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
+        self.generation.hot(&mut line);
+        line((&raw const self.counters).cast());
+    }
+
     /// The profile in use.
     pub fn profile(&self) -> Profile {
         self.generation.profile()

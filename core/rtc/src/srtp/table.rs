@@ -36,6 +36,14 @@ impl<const N: usize> Table<N> {
         self.streams.get_mut(self.last)
     }
 
+    /// The memory of the first SSRC.
+    #[inline]
+    pub fn hot(&self, line: &mut impl FnMut(*const u8)) {
+        line((&raw const self.ssrcs).cast());
+        line((&raw const self.last).cast());
+        line((&raw const self.streams).cast());
+    }
+
     /// Adds an SSRC that is not there; none when full.
     pub fn insert(&mut self, ssrc: u32) -> Option<&mut Stream> {
         let slot = self.len;

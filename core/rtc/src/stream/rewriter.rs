@@ -124,6 +124,18 @@ impl Rewriter {
         }
     }
 
+    /// Names the memory that the next packet needs, so that it can be asked for before.
+    #[inline]
+    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
+        line((&raw const self.segments).cast());
+        line((&raw const self.used).cast());
+        line((&raw const self.next_out).cast());
+        line((&raw const self.switched_at).cast());
+        line((&raw const self.switches).cast());
+        let sent: *const u8 = (&raw const self.sent).cast();
+        (0..size_of::<Window>()).step_by(64).for_each(|at| line(sent.wrapping_add(at)));
+    }
+
     /// Places one packet in the outgoing stream.
     pub fn forward(&mut self, packet: Incoming, now: Time) -> Result<Outgoing, Refused> {
         self.follow(&packet, now);
