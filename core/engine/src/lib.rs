@@ -32,7 +32,9 @@ mod random;
 mod signal;
 mod sync;
 pub mod tap;
-mod timer;
+#[doc(hidden)]
+pub mod timer;
+mod wake;
 mod worker;
 mod worker_set;
 

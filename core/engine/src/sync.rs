@@ -5,7 +5,7 @@
 
 #[cfg(not(feature = "loom"))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
     pub(crate) use crate::driver::eventfd::EventFd;
 }
@@ -14,7 +14,7 @@ mod real {
 mod real {
     use std::os::fd::{AsRawFd, RawFd};
 
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     use loom::sync::{Condvar, Mutex};
 
     /// As eventfd(2) behaves: a counter under a lock of the kernel.

@@ -10,7 +10,7 @@ const NONE: u32 = u32::MAX;
 /// Deadlines by key (a leg's slot). A key has at most one deadline. Resolution 1 ms, rounded up, so
 /// that a timer never fires early; the farthest deadline it tells apart is 2³⁰ ms (12 days) away.
 #[derive(Debug)]
-pub(crate) struct Wheel {
+pub struct Wheel {
     entries: Vec<Entry>,
     heads: Vec<u32>,
     occupied: [u64; LEVELS],
@@ -30,7 +30,7 @@ const IDLE: Entry = Entry { due: u64::MAX, next: NONE, prev: NONE, bucket: NONE 
 
 impl Wheel {
     /// A wheel for keys below `keys`.
-    pub(crate) fn new(keys: usize, now: Time) -> Self {
+    pub fn new(keys: usize, now: Time) -> Self {
         Self {
             entries: vec![IDLE; keys],
             heads: vec![NONE; LEVELS * SLOTS],
@@ -40,7 +40,7 @@ impl Wheel {
     }
 
     /// Sets a key's deadline; `None` or [`Time::MAX`] takes it away.
-    pub(crate) fn set(&mut self, key: u32, deadline: Option<Time>) {
+    pub fn set(&mut self, key: u32, deadline: Option<Time>) {
         let due = match deadline {
             Some(at) if at != Time::MAX => at.as_nanos().div_ceil(1_000_000).max(self.tick + 1),
             _ => u64::MAX,
@@ -56,7 +56,7 @@ impl Wheel {
     }
 
     /// Brings a key's deadline forward, if it is later or there is none.
-    pub(crate) fn lower(&mut self, key: u32, at: Time) {
+    pub fn lower(&mut self, key: u32, at: Time) {
         let due = self.entries.get(key as usize).map_or(0, |entry| entry.due);
         if at.as_nanos().div_ceil(1_000_000) < due {
             self.set(key, Some(at));
@@ -64,7 +64,7 @@ impl Wheel {
     }
 
     /// The earliest moment at which [`Wheel::expired`] may find something.
-    pub(crate) fn next(&self) -> Option<Time> {
+    pub fn next(&self) -> Option<Time> {
         let mut best: Option<u64> = None;
         for (level, &bits) in self.occupied.iter().enumerate() {
             if bits == 0 {
@@ -82,7 +82,7 @@ impl Wheel {
     }
 
     /// Takes a key whose deadline has passed; call until `None`.
-    pub(crate) fn expired(&mut self, now: Time) -> Option<u32> {
+    pub fn expired(&mut self, now: Time) -> Option<u32> {
         let target = now.as_millis();
         loop {
             // Level 0's current slot holds what is due at `tick`.

@@ -1,8 +1,7 @@
 //! Sets of workers: plain for one thread, shared for word from many.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::id::LegId;
+use crate::sync::{AtomicU64, Ordering};
 
 const WORDS: usize = LegId::WORKERS_MAX / 64;
 

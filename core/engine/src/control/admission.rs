@@ -103,7 +103,8 @@ impl<S: BoundSocket> Engine<S> {
                 continue;
             }
             // A worker without a slot is the last choice; asked for one it says what is full.
-            let rank = (worker.free.is_empty(), busy / BUSY_STEP_PERMILLE, packets_per_s, worker.open);
+            let rank =
+                (worker.slots.free() == 0, busy / BUSY_STEP_PERMILLE, packets_per_s, worker.slots.open());
             if best.is_none_or(|(other, _)| rank < other) {
                 best = Some((rank, index as u8));
             }

@@ -14,9 +14,6 @@ use crate::media::{MediaError, Output, StreamConfig, StreamRef};
 /// One slot of a worker.
 #[derive(Default)]
 pub(super) struct Entry {
-    /// Rises each time the slot is given out; 0 before the first time.
-    pub generation: u32,
-    pub state: SlotState,
     pub kind: LegKind,
     pub streams: Vec<StreamConfig>,
     pub shared: Vec<Arc<StreamShared>>,
@@ -24,20 +21,6 @@ pub(super) struct Entry {
     pub routes: BTreeMap<u8, Vec<Output>>,
     /// Sources that have this leg as an output.
     pub sources: BTreeSet<StreamRef>,
-}
-
-/// Who has a slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum SlotState {
-    /// Nobody.
-    #[default]
-    Free,
-    /// A leg.
-    Open,
-    /// A leg that the control side has closed and the worker has not let go of.
-    Closing,
-    /// A leg that the worker has lost and the control side has not closed.
-    Lost,
 }
 
 /// What differs by the leg's kind.
@@ -71,66 +54,46 @@ pub(super) struct ClosedLeg {
 impl<S: BoundSocket> Engine<S> {
     /// The entry of a leg that is open.
     pub(super) fn entry(&self, leg: LegId) -> Option<&Entry> {
-        let worker = self.workers.get(usize::from(leg.worker()))?;
-        let entry = worker.entries.get(leg.slot() as usize)?;
-        let open = matches!(entry.state, SlotState::Open | SlotState::Lost);
-        (entry.generation == leg.generation() && open).then_some(entry)
+        let worker =
+            self.workers.get(usize::from(leg.worker())).filter(|worker| worker.slots.is_open(leg))?;
+        worker.entries.get(leg.slot() as usize)
     }
 
     /// The entry of a leg that is open.
     pub(super) fn entry_mut(&mut self, leg: LegId) -> Result<&mut Entry, MediaError> {
-        let worker = self.workers.get_mut(usize::from(leg.worker())).ok_or(MediaError::NoSuchLeg)?;
-        let entry = worker.entries.get_mut(leg.slot() as usize).ok_or(MediaError::NoSuchLeg)?;
-        let open = matches!(entry.state, SlotState::Open | SlotState::Lost);
-        if entry.generation == leg.generation() && open { Ok(entry) } else { Err(MediaError::NoSuchLeg) }
+        let worker = self.workers.get_mut(usize::from(leg.worker()));
+        let worker = worker.filter(|worker| worker.slots.is_open(leg)).ok_or(MediaError::NoSuchLeg)?;
+        worker.entries.get_mut(leg.slot() as usize).ok_or(MediaError::NoSuchLeg)
     }
 
     /// Takes a slot of a worker.
     pub(super) fn take_slot(&mut self, worker: u8, kind: LegKind) -> Result<LegId, MediaError> {
         let handle = self.workers.get_mut(usize::from(worker)).ok_or(MediaError::NoSuchLeg)?;
-        let slot = handle.free.pop_front().ok_or(MediaError::Full("the worker's leg table"))?;
-        let entry = handle.entries.get_mut(slot as usize).ok_or(MediaError::NoSuchLeg)?;
-        // 0 is never given out; the low 12 bits are part of the ICE ids.
-        let generation = entry.generation.wrapping_add(1).max(1);
-        *entry = Entry { generation, state: SlotState::Open, kind, ..Entry::default() };
-        handle.open += 1;
+        let leg = handle.slots.take().ok_or(MediaError::Full("the worker's leg table"))?;
+        let entry = handle.entries.get_mut(leg.slot() as usize).ok_or(MediaError::NoSuchLeg)?;
+        *entry = Entry { kind, ..Entry::default() };
         handle.expected.opened(&handle.counters);
         self.admission.count(AdmissionCount::Opened);
-        Ok(LegId::new(worker, slot, generation))
+        Ok(leg)
     }
 
     /// The worker has let go of a leg.
     pub(super) fn slot_free(&mut self, worker: u8, leg: LegId) {
-        let Some(handle) = self.workers.get_mut(usize::from(worker)) else { return };
-        let Some(entry) = handle.entries.get_mut(leg.slot() as usize) else { return };
-        if entry.generation != leg.generation() {
-            return;
-        }
-        match entry.state {
-            SlotState::Closing => {
-                entry.state = SlotState::Free;
-                handle.free.push_back(leg.slot());
-            }
-            SlotState::Open => entry.state = SlotState::Lost,
-            SlotState::Free | SlotState::Lost => {}
+        if let Some(handle) = self.workers.get_mut(usize::from(worker)) {
+            handle.slots.gone(leg);
         }
     }
 
     /// Counts a leg as closed; gives what it took part in, if it was open.
     pub(super) fn close_slot(&mut self, leg: LegId) -> Option<ClosedLeg> {
-        let entry = self.entry_mut(leg).ok()?;
-        let lost = entry.state == SlotState::Lost;
-        entry.state = if lost { SlotState::Free } else { SlotState::Closing };
+        let handle = self.workers.get_mut(usize::from(leg.worker()))?;
+        let lost = !handle.slots.close(leg)?;
+        let entry = handle.entries.get_mut(leg.slot() as usize)?;
         let sources = std::mem::take(&mut entry.sources);
         let routes = std::mem::take(&mut entry.routes);
         entry.kind = LegKind::None;
         entry.streams = Vec::new();
         entry.shared = Vec::new();
-        let handle = self.workers.get_mut(usize::from(leg.worker()))?;
-        handle.open -= 1;
-        if lost {
-            handle.free.push_back(leg.slot());
-        }
         Some(ClosedLeg { sources, routes, lost })
     }
 }

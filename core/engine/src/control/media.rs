@@ -154,7 +154,7 @@ impl<S: BoundSocket> Media for Engine<S> {
         let position = position.ok_or(MediaError::NoAddress)?;
         let local = self.config.addresses.get(position).copied().ok_or(MediaError::NoAddress)?;
         // The slot first: it is given back without a trace, which bound sockets are not.
-        let free = self.workers.get(usize::from(worker)).is_some_and(|handle| !handle.free.is_empty());
+        let free = self.workers.get(usize::from(worker)).is_some_and(|handle| handle.slots.free() > 0);
         if !free {
             return Err(MediaError::Full("the worker's leg table"));
         }

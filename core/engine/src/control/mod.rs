@@ -7,6 +7,7 @@ mod admission;
 mod legs;
 mod media;
 mod routes;
+pub(crate) mod slots;
 mod start;
 
 pub use admission::{AdmissionCount, AdmissionCounters};
@@ -24,13 +25,14 @@ use rtrb::{Consumer, Producer};
 
 use crate::config::EngineConfig;
 use crate::counter::Counters;
-use crate::driver::{Clock, DriverWaker};
+use crate::driver::Clock;
 use crate::id::LegId;
 use crate::media::{MediaError, Notice};
 use crate::message::{Command, Report, SocketTag};
 use crate::ports::Ports;
 use crate::random::EngineRandom;
 use crate::signal::Signal;
+use crate::wake::WakerCell;
 use admission::Expected;
 use legs::Entry;
 
@@ -103,14 +105,12 @@ struct WorkerHandle<S> {
     commands: Producer<Command<S>>,
     reports: Consumer<Report<S>>,
     counters: Arc<Counters>,
-    waker: Arc<std::sync::OnceLock<DriverWaker>>,
+    waker: Arc<WakerCell>,
     transaction_ids: TransactionIds,
     /// Where its WebRTC sockets are bound, in the order of the configured addresses.
     webrtc: Vec<SocketAddr>,
     entries: Vec<Entry>,
-    /// Slots to give out; the one that has been free for longest comes first.
-    free: VecDeque<u32>,
-    open: usize,
+    slots: slots::Slots,
     /// Closes that found the ring full: a close cannot fail.
     closes: VecDeque<LegId>,
     expected: Expected,
@@ -172,9 +172,7 @@ impl<S: BoundSocket> Engine<S> {
     pub(crate) fn command(&mut self, worker: u8, command: Command<S>) -> Result<(), MediaError> {
         let worker = self.workers.get_mut(usize::from(worker)).ok_or(MediaError::NoSuchLeg)?;
         worker.commands.push(command).map_err(|_| MediaError::Full("the worker's command ring"))?;
-        if let Some(waker) = worker.waker.get() {
-            waker.wake();
-        }
+        worker.waker.wake();
         Ok(())
     }
 
@@ -254,7 +252,7 @@ impl<S: BoundSocket> Engine<S> {
 impl<S: BoundSocket> Drop for Engine<S> {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
-            threads.stop(self.workers.iter().filter_map(|worker| worker.waker.get()));
+            threads.stop(self.workers.iter().map(|worker| &*worker.waker));
         }
     }
 }

@@ -14,17 +14,19 @@ use rtrb::RingBuffer;
 
 use super::admission::Expected;
 use super::legs::Entry;
+use super::slots::Slots;
 use super::{Binder, BoundSocket, Engine, EngineClock, WorkerHandle};
 use crate::config::{DriverChoice, EngineConfig, StartError};
 use crate::counter::Counters;
 use crate::driver::mmsg::{Mmsg, MmsgConfig};
 use crate::driver::sim::{Network, SimDriver, SimSocket};
 use crate::driver::uring::{self, Uring, UringConfig};
-use crate::driver::{Clock, Driver, DriverWaker, thread};
+use crate::driver::{Clock, Driver, thread};
 use crate::handshake::{Handshaker, HandshakerLink, WorkerLink};
 use crate::ports::Ports;
 use crate::random::EngineRandom;
 use crate::signal::Signal;
+use crate::wake::WakerCell;
 use crate::worker::{CrossEnds, Worker, WorkerParts, WorkerSettings};
 use crate::worker_set::SharedWorkerSet;
 
@@ -131,7 +133,7 @@ impl Engine {
             match started {
                 Ok(lines) => report.lines.extend(lines),
                 Err(why) => {
-                    threads.stop(engine.workers.iter().filter_map(|worker| worker.waker.get()));
+                    threads.stop(engine.workers.iter().map(|worker| &*worker.waker));
                     return Err(StartError::Io(format!("worker {index}: {why}")));
                 }
             }
@@ -260,7 +262,7 @@ fn assemble<S: BoundSocket>(
     let signal = Arc::new(Signal::new().map_err(|error| io(&error))?);
     let handshake_wake: Arc<OnceLock<std::thread::Thread>> = Arc::new(OnceLock::new());
     let limits = config.limits;
-    let wakers: Vec<Arc<OnceLock<DriverWaker>>> = (0..config.workers).map(|_| Arc::default()).collect();
+    let wakers: Vec<Arc<WakerCell>> = (0..config.workers).map(|_| Arc::default()).collect();
     let flags: Arc<[SharedWorkerSet]> = (0..config.workers).map(|_| SharedWorkerSet::default()).collect();
     let cross: Vec<CrossEnds> = (0..config.workers)
         .map(|_| CrossEnds {
@@ -337,8 +339,7 @@ fn assemble<S: BoundSocket>(
             transaction_ids,
             webrtc,
             entries: (0..limits.legs).map(|_| Entry::default()).collect(),
-            free: (0..limits.legs as u32).collect(),
-            open: 0,
+            slots: Slots::new(index as u8, limits.legs),
             closes: Default::default(),
             expected: Expected::default(),
         });
@@ -372,9 +373,9 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    pub(super) fn stop<'a>(self, wakers: impl Iterator<Item = &'a DriverWaker>) {
+    pub(super) fn stop<'a>(self, wakers: impl Iterator<Item = &'a WakerCell>) {
         self.stop.store(true, Ordering::Release);
-        wakers.for_each(DriverWaker::wake);
+        wakers.for_each(WakerCell::wake);
         if let Some(handshaker) = &self.handshaker {
             handshaker.thread().unpark();
         }

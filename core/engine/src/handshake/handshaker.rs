@@ -112,8 +112,8 @@ impl Handshaker {
                 }
                 any = true;
             }
-            if any && let Some(waker) = link.waker.get() {
-                waker.wake();
+            if any {
+                link.waker.wake();
             }
         }
         self.counters.set(HandshakeCount::InProgress, self.in_progress as u64);

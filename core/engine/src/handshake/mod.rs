@@ -64,5 +64,5 @@ pub(crate) struct HandshakerLink {
     pub to: Producer<FromHandshake>,
     pub from: Consumer<ToHandshake>,
     /// Wakes the worker, once its driver is there.
-    pub waker: Arc<std::sync::OnceLock<crate::driver::DriverWaker>>,
+    pub waker: Arc<crate::wake::WakerCell>,
 }

@@ -16,6 +16,8 @@ pub(crate) use route::{Route, RouteOutput};
 pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SourceVerdict};
 pub(crate) use stats::{StreamShared, Word};
 pub(crate) use stream::{PayloadKind, Stream};
+#[cfg(all(test, feature = "loom"))]
+pub(crate) use table::InSlot;
 pub(crate) use table::LegTable;
 pub(crate) use webrtc::{DtlsPhase, FLOWS_MAX, RemotePlan, WANTED_WAIT, WantedFlow, WebRtcTransport};
 

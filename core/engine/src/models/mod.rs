@@ -9,7 +9,9 @@
 //! for ever, and loom reports a deadlock.
 
 mod signal;
+mod slots;
 mod stats;
+mod worker;
 
 use std::sync::Arc;
 

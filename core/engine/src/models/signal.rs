@@ -24,10 +24,16 @@ fn all_are_taken(workers: usize, messages: usize) {
             })
         })
         .collect();
+    let all = || rings.iter().all(|ring| ring.taken() == messages);
     loop {
         signal.event().wait();
         signal.clear();
-        if rings.iter().all(|ring| ring.taken() == messages) {
+        if all() {
+            break;
+        }
+        // It asks again before it sleeps, as it does for each notice.
+        signal.clear();
+        if all() {
             break;
         }
     }

@@ -87,7 +87,7 @@ impl<D: Driver> Worker<D> {
         for worker in self.cross.told.drain() {
             let flags = self.cross.flags.get(usize::from(worker));
             if flags.is_some_and(|flags| flags.insert(self.settings.index))
-                && let Some(waker) = self.cross.wakers.get(usize::from(worker)).and_then(|waker| waker.get())
+                && let Some(waker) = self.cross.wakers.get(usize::from(worker))
             {
                 waker.wake();
             }

@@ -35,7 +35,7 @@ use crate::budget::Rate;
 use crate::config::Budgets;
 use crate::counter::{Counters, Drop, Work};
 use crate::driver::eventfd::duplicate;
-use crate::driver::{Driver, DriverWaker, Received, SocketKey, Wait};
+use crate::driver::{Driver, Received, SocketKey, Wait};
 use crate::flow::FlowTable;
 use crate::handshake::{ToHandshake, WorkerLink};
 use crate::id::LegId;
@@ -47,6 +47,7 @@ use crate::random::EngineRandom;
 use crate::signal::Signal;
 
 use crate::timer::Wheel;
+use crate::wake::WakerCell;
 use crate::worker_set::{SharedWorkerSet, WorkerSet};
 
 use coalesce::Coalescing;
@@ -100,7 +101,7 @@ pub struct WorkerParts<S> {
     pub(crate) handshake: WorkerLink,
     pub(crate) cross: CrossEnds,
     /// Told the worker's waker once the driver is there.
-    pub(crate) waker: Arc<std::sync::OnceLock<DriverWaker>>,
+    pub(crate) waker: Arc<WakerCell>,
 }
 
 /// Rings to and from the other workers, by their number. A ring is made when a route first needs it.
@@ -108,7 +109,7 @@ pub struct WorkerParts<S> {
 pub(crate) struct CrossEnds {
     pub to: Vec<Option<Producer<Cross>>>,
     pub from: Vec<Option<Consumer<Cross>>>,
-    pub wakers: Vec<Arc<std::sync::OnceLock<DriverWaker>>>,
+    pub wakers: Vec<Arc<WakerCell>>,
     /// By worker: who has something for it.
     pub flags: Arc<[SharedWorkerSet]>,
     /// Whose rings are to be looked at.
@@ -172,8 +173,7 @@ impl<D: Driver> Worker<D> {
                 locals.push(key);
             }
         }
-        // A second worker on the same parts cannot be, so the cell is empty.
-        let _ = parts.waker.set(driver.waker());
+        parts.waker.set(driver.waker());
         Self {
             legs: LegTable::new(settings.legs),
             flows: FlowTable::new(settings.flows),
