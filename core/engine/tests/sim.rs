@@ -17,7 +17,7 @@ use bifrons_wire::demux::{Kind, classify};
 use bifrons_wire::rtp::Packet;
 use common::client::Client;
 use common::world::World;
-use common::{audio, output, rtp};
+use common::{audio, output, rtp, video};
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -465,30 +465,43 @@ fn engine() -> IpAddr {
     common::world::ENGINE.parse().unwrap()
 }
 
+/// An echo of a stream of `count` packets.
+fn echo_over_bad_networks(seed: u64, line: StreamConfig, clock_step: u32, pace_ms: u64, count: u16) {
+    let (mid, pt) = (line.mid.clone(), line.payload_types[0].number);
+    let mut world = World::new(seed, bad_link(seed), 1);
+    let (client, leg) = join(&mut world, browser("10.0.0.2:6000", seed + 1), vec![line], None);
+    let stream = StreamRef { leg, mline: 0 };
+    world.sim.engine.set_route(stream, vec![output(stream, &[pt])]).unwrap();
+    let up = |w: &mut World| w.clients[0].is_up() && w.notices.contains(&Notice::Up { leg });
+    assert!(world.run_while(30_000, up), "seed {seed}: {:?} {:?}", world.notices, world.drops());
+    // From here on only the way into the engine is bad, so that all that it sends is seen.
+    world.network.set_link(engine(), at("10.0.0.2:1").ip(), Link::default());
+    world.run(1_000);
+    world.network.watch(engine());
+    for n in 0..count {
+        world.clients[client].send_rtp(&numbered(pt, n, clock_step, Some(&mid)));
+        world.run(pace_ms);
+    }
+    world.run(1_000);
+    let brought = brought(&world.network.watched(), at("10.0.0.2:6000"));
+    assert_once(seed, "echo", &world.clients[client].rtp, &brought, clock_step as i32);
+    let client = &world.clients[client];
+    let refused = world.dropped(Drop::RewriteRefused) + world.dropped(Drop::SrtpProtect);
+    assert_eq!((refused, client.undecryptable), (0, 0), "seed {seed}: {:?}", world.drops());
+}
+
 #[test]
 fn an_echo_over_bad_networks_returns_each_packet_once() {
     for seed in 0..12 {
-        let mut world = World::new(seed, bad_link(seed), 1);
-        let (client, leg) =
-            join(&mut world, browser("10.0.0.2:6000", seed + 1), vec![audio("0", 77, 111, "opus")], None);
-        let stream = StreamRef { leg, mline: 0 };
-        world.sim.engine.set_route(stream, vec![output(stream, &[111])]).unwrap();
-        let up = |w: &mut World| w.clients[0].is_up() && w.notices.contains(&Notice::Up { leg });
-        assert!(world.run_while(30_000, up), "seed {seed}: {:?} {:?}", world.notices, world.drops());
-        // From here on only the way into the engine is bad, so that all that it sends is seen.
-        world.network.set_link(engine(), at("10.0.0.2:1").ip(), Link::default());
-        world.run(1_000);
-        world.network.watch(engine());
-        for n in 0..300 {
-            world.clients[client].send_rtp(&numbered(111, n, 960, Some("0")));
-            world.run(20);
-        }
-        world.run(1_000);
-        let brought = brought(&world.network.watched(), at("10.0.0.2:6000"));
-        assert_once(seed, "echo", &world.clients[client].rtp, &brought, 960);
-        let client = &world.clients[client];
-        let refused = world.dropped(Drop::RewriteRefused) + world.dropped(Drop::SrtpProtect);
-        assert_eq!((refused, client.undecryptable), (0, 0), "seed {seed}: {:?}", world.drops());
+        echo_over_bad_networks(seed, audio("0", 77, 111, "opus"), 960, 20, 300);
+    }
+}
+
+/// 500 packets a second, so that one may be overtaken by 300 others.
+#[test]
+fn video_over_bad_networks_returns_each_packet_once() {
+    for seed in 8..12 {
+        echo_over_bad_networks(seed, video("v", 77), 180, 2, 1_500);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::key::MasterKey;
 use super::native;
 use super::table::{Stream, Table};
-use super::{IndexWindow, Profile, SrtpError};
+use super::{Profile, RtcpWindow, RtpWindow, SrtpError};
 
 /// Which library does the work. The bytes are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,9 +44,9 @@ pub struct StreamState {
     /// The synchronization source.
     pub ssrc: u32,
     /// SRTP indices: rollover counter and sequence number.
-    pub rtp: IndexWindow,
+    pub rtp: RtpWindow,
     /// SRTCP indices.
-    pub rtcp: IndexWindow,
+    pub rtcp: RtcpWindow,
 }
 
 /// Whether a new key starts with fresh indices.
@@ -125,12 +125,13 @@ impl<const N: usize> Generation<N> {
         match rollover {
             Rollover::Reset => Self::new(self.backend(), direction, master),
             Rollover::Keep => {
-                let fresh = |w: IndexWindow| IndexWindow { highest: w.highest, used: 0 };
                 let mut state = self.state();
                 state.key = master.clone();
                 (state.rtp_packets, state.rtcp_packets) = (0, 0);
                 for stream in &mut state.streams {
-                    (stream.rtp, stream.rtcp) = (fresh(stream.rtp), IndexWindow::default());
+                    let highest = stream.rtp.highest;
+                    stream.rtp = RtpWindow { highest, ..Default::default() };
+                    stream.rtcp = RtcpWindow::default();
                 }
                 Self::resume(&state)
             }

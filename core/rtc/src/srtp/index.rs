@@ -1,22 +1,34 @@
 //! Packet indices: the estimate of the rollover counter (RFC 3711 §3.3.1), and the window of those
 //! that were used (RFC 3711 §3.3.2).
 
-/// Packets that a window remembers (RFC 3711 §3.3.2 asks for at least 64).
-pub const WINDOW_LEN: u64 = 128;
+/// SRTP packets that a window remembers (RFC 3711 §3.3.2 asks for at least 64): with 300 ms of jitter a packet
+/// may be overtaken by all that are sent meanwhile, which are as many at 1,700 a second, some 16 Mbit/s.
+pub const WINDOW_LEN: u64 = RtpWindow::LEN;
+
+/// The indices of an SSRC's SRTP packets.
+pub type RtpWindow = IndexWindow<8>;
+/// The indices of an SSRC's SRTCP packets.
+pub type RtcpWindow = IndexWindow<2>;
 
 /// The largest index of an SRTP packet: 32 bits of rollover counter, 16 of sequence number.
 const INDEX_MAX: u64 = (1 << 48) - 1;
 
-/// Which indices of one SSRC were used: the highest, and the 127 below it.
+/// Which indices of one SSRC were used: the highest, and those below it, 64 for each word.
 ///
 /// For SRTP an index is the rollover counter followed by the sequence number; for SRTCP it is the
 /// 31-bit packet index. The fields are public so that they can be stored and taken up elsewhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IndexWindow {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexWindow<const WORDS: usize> {
     /// The highest index so far; zero at the start.
     pub highest: u64,
-    /// Bit `n` tells that index `highest - n` was used.
-    pub used: u128,
+    /// A ring: bit `i % 64` of word `i / 64 % WORDS` tells that index `i` was used.
+    pub used: [u64; WORDS],
+}
+
+impl<const WORDS: usize> Default for IndexWindow<WORDS> {
+    fn default() -> Self {
+        Self { highest: 0, used: [0; WORDS] }
+    }
 }
 
 /// Why an index must not be used.
@@ -26,7 +38,10 @@ pub(super) enum Refusal {
     TooOld,
 }
 
-impl IndexWindow {
+impl<const WORDS: usize> IndexWindow<WORDS> {
+    /// Indices that it remembers.
+    pub const LEN: u64 = 64 * WORDS as u64;
+
     /// The index that a packet with this sequence number most likely has; none where the rollover
     /// counter would pass its end.
     ///
@@ -58,9 +73,9 @@ impl IndexWindow {
             return Ok(());
         }
         let below = self.highest - index;
-        if below >= WINDOW_LEN {
+        if below >= Self::LEN {
             Err(Refusal::TooOld)
-        } else if self.used >> below & 1 == 1 {
+        } else if self.used.get(Self::word(index)).is_none_or(|word| word >> (index % 64) & 1 == 1) {
             Err(Refusal::Used)
         } else {
             Ok(())
@@ -71,13 +86,27 @@ impl IndexWindow {
     #[inline]
     pub(super) fn insert(&mut self, index: u64) {
         if index > self.highest {
-            let shift = index - self.highest;
-            self.used = if shift < WINDOW_LEN { self.used << shift } else { 0 };
-            self.used |= 1;
+            if index - self.highest < Self::LEN {
+                // What stood there was a window's length before.
+                (self.highest + 1..index).for_each(|between| self.set(between, false));
+            } else {
+                self.used = [0; WORDS];
+            }
             self.highest = index;
-        } else if self.highest - index < WINDOW_LEN {
-            self.used |= 1 << (self.highest - index);
         }
+        if self.highest - index < Self::LEN {
+            self.set(index, true);
+        }
+    }
+
+    fn set(&mut self, index: u64, on: bool) {
+        if let Some(word) = self.used.get_mut(Self::word(index)) {
+            *word = *word & !(1 << (index % 64)) | u64::from(on) << (index % 64);
+        }
+    }
+
+    fn word(index: u64) -> usize {
+        (index / 64) as usize % WORDS
     }
 }
 
@@ -90,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_counter_follows_a_wrap_both_ways() {
-        let mut window = IndexWindow::default();
+        let mut window = RtpWindow::default();
         for seq in [65_534u16, 65_535, 0, 1] {
             let index = window.estimate(seq).unwrap();
             window.check(index).unwrap();
@@ -101,42 +130,49 @@ mod tests {
         assert_eq!(window.estimate(65_533), Some(65_533));
         assert_eq!(window.check(65_533), Ok(()));
         assert_eq!(window.check(65_535), Err(Refusal::Used));
-        assert_eq!(window.check(0x1_0001 - 128), Err(Refusal::TooOld));
+        assert_eq!(window.check(0x1_0001 - WINDOW_LEN), Err(Refusal::TooOld));
     }
 
     #[test]
     fn the_last_round_has_no_successor() {
-        let window = IndexWindow { highest: INDEX_MAX, used: 1 };
+        let window = RtpWindow { highest: INDEX_MAX, ..Default::default() };
         assert_eq!(window.estimate(0), None);
         assert_eq!(window.estimate(65_000), Some(INDEX_MAX - 535));
+    }
+
+    fn like_a_set<const WORDS: usize>(indices: &[u64]) -> Result<(), TestCaseError> {
+        let (mut window, mut set) = (IndexWindow::<WORDS>::default(), HashSet::new());
+        let mut highest = 0;
+        for index in indices.iter().copied() {
+            let expected = if index + IndexWindow::<WORDS>::LEN <= highest {
+                Err(Refusal::TooOld)
+            } else if set.contains(&index) {
+                Err(Refusal::Used)
+            } else {
+                Ok(())
+            };
+            prop_assert_eq!(window.check(index), expected);
+            if expected.is_ok() {
+                window.insert(index);
+                set.insert(index);
+                highest = highest.max(index);
+            }
+        }
+        Ok(())
     }
 
     proptest! {
         /// Against a set: nothing is allowed twice, and what is new and within the window is allowed.
         #[test]
-        fn same_as_a_set(steps in proptest::collection::vec(0u64..600, 1..400)) {
-            let (mut window, mut set, mut highest) = (IndexWindow::default(), HashSet::new(), 0);
-            for index in steps {
-                let expected = if index + WINDOW_LEN <= highest {
-                    Err(Refusal::TooOld)
-                } else if set.contains(&index) {
-                    Err(Refusal::Used)
-                } else {
-                    Ok(())
-                };
-                prop_assert_eq!(window.check(index), expected);
-                if expected.is_ok() {
-                    window.insert(index);
-                    set.insert(index);
-                    highest = highest.max(index);
-                }
-            }
+        fn same_as_a_set(steps in proptest::collection::vec(0u64..2500, 1..400)) {
+            like_a_set::<8>(&steps)?;
+            like_a_set::<2>(&steps.iter().map(|index| index / 4).collect::<Vec<_>>())?;
         }
 
         /// Any step of less than half a round is followed.
         #[test]
         fn estimates_within_half_a_round(start in 40_000u64..1 << 40, step in -32_000i64..32_000) {
-            let window = IndexWindow { highest: start, used: 1 };
+            let window = RtpWindow { highest: start, ..Default::default() };
             let index = start.checked_add_signed(step).unwrap();
             prop_assert_eq!(window.estimate(index as u16), Some(index));
         }

@@ -1,12 +1,12 @@
 //! The SSRCs of one context: a table of a fixed size, laid out for a short scan.
 
-use super::IndexWindow;
+use super::{RtcpWindow, RtpWindow};
 
 /// What a context knows of one SSRC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stream {
-    pub rtp: IndexWindow,
-    pub rtcp: IndexWindow,
+    pub rtp: RtpWindow,
+    pub rtcp: RtcpWindow,
 }
 
 /// At most `N` SSRCs with their indices. Entries never leave: a leg's SSRCs are few, and

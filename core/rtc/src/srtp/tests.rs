@@ -77,7 +77,7 @@ fn no_index_protects_two_packets() {
         for seq in [500, 499] {
             assert_eq!(protect(&mut out, &rtp(7, seq, 30)), Err(SrtpError::IndexUsed));
         }
-        protect(&mut out, &rtp(7, 800, 20)).unwrap();
+        protect(&mut out, &rtp(7, 600 + WINDOW_LEN as u16, 20)).unwrap();
         // Below the window nobody knows any more, so it is not sent.
         assert_eq!(protect(&mut out, &rtp(7, 600, 20)), Err(SrtpError::TooOld));
         protect(&mut out, &rtp(8, 500, 20)).unwrap(); // another SSRC, another index
@@ -151,7 +151,7 @@ fn replay_tampering_and_truncation_are_refused() {
         assert_eq!(inn.state().streams, [], "nothing unauthentic left a trace");
         unprotect(&mut inn, &sealed).unwrap();
         assert_eq!(unprotect(&mut inn, &sealed), Err(SrtpError::Replayed));
-        let later = protect(&mut out, &rtp(7, 200, 50)).unwrap();
+        let later = protect(&mut out, &rtp(7, 1 + WINDOW_LEN as u16, 50)).unwrap();
         unprotect(&mut inn, &later).unwrap();
         assert_eq!(unprotect(&mut inn, &sealed), Err(SrtpError::TooOld));
         assert_eq!(inn.counters().replayed, 2);
@@ -291,8 +291,9 @@ fn a_key_ends() {
     assert_eq!(out.counters().key_exhausted, 2);
 
     // The rollover counter does not wrap either, nor the SRTCP index.
-    let window = |highest| IndexWindow { highest, used: 1 };
-    let streams = vec![StreamState { ssrc: 7, rtp: window((1 << 48) - 1), rtcp: window((1 << 31) - 1) }];
+    let rtp_window = RtpWindow { highest: (1 << 48) - 1, ..Default::default() };
+    let rtcp_window = RtcpWindow { highest: (1 << 31) - 1, ..Default::default() };
+    let streams = vec![StreamState { ssrc: 7, rtp: rtp_window, rtcp: rtcp_window }];
     let mut out = Outbound::resume(&ContextState { key, rtp_packets: 0, rtcp_packets: 0, streams }).unwrap();
     assert_eq!(protect(&mut out, &rtp(7, 0, 5)), Err(SrtpError::KeyExhausted));
     assert_eq!(protect_rtcp(&mut out, &rtcp(7)), Err(SrtpError::KeyExhausted));
@@ -302,8 +303,9 @@ fn a_key_ends() {
 #[test]
 fn an_impossible_state_is_an_error() {
     let key = key(Profile::AeadAes128Gcm, 1);
-    let window = IndexWindow { highest: u64::MAX, used: u128::MAX };
-    let stream = StreamState { ssrc: 7, rtp: window, rtcp: window };
+    let rtp_window = RtpWindow { highest: u64::MAX, used: [u64::MAX; 8] };
+    let rtcp_window = RtcpWindow { highest: u64::MAX, used: [u64::MAX; 2] };
+    let stream = StreamState { ssrc: 7, rtp: rtp_window, rtcp: rtcp_window };
     let state =
         |streams| ContextState { key: key.clone(), rtp_packets: u64::MAX, rtcp_packets: u64::MAX, streams };
     assert_eq!(Outbound::resume(&state(vec![stream; 65])).unwrap_err(), SrtpError::SsrcTableFull);
