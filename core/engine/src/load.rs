@@ -14,6 +14,10 @@ use crate::counter::{Counters, Work};
 /// How long is measured for one figure.
 pub(crate) const LOAD_WINDOW: Duration = Duration::from_secs(1);
 
+/// After so many windows with nothing in them the figures say so, and so does what the control side still
+/// expects of legs it has opened; measuring more would wake a worker for nothing.
+const QUIET_WINDOWS: u8 = 2;
+
 /// One worker's measurement.
 #[derive(Debug)]
 pub(crate) struct LoadMeter {
@@ -22,11 +26,19 @@ pub(crate) struct LoadMeter {
     /// The turn that began now found work.
     working_since: Option<Time>,
     packets: u64,
+    /// Windows in a row in which there was nothing to measure.
+    quiet_windows: u8,
 }
 
 impl LoadMeter {
     pub(crate) fn new(now: Time) -> Self {
-        Self { window_at: now, busy: Duration::ZERO, working_since: None, packets: 0 }
+        Self {
+            window_at: now,
+            busy: Duration::ZERO,
+            working_since: None,
+            packets: 0,
+            quiet_windows: QUIET_WINDOWS,
+        }
     }
 
     /// A turn begins.
@@ -39,6 +51,13 @@ impl LoadMeter {
     /// A turn that began at `began` found work: all is work until the next one begins.
     pub(crate) fn turn_worked(&mut self, began: Time) {
         self.working_since = Some(began);
+        self.quiet_windows = 0;
+    }
+
+    /// When a turn is wanted to end a window, though nothing arrives: a worker that fell silent would keep
+    /// the figures of its last busy second, and be refused new legs for them.
+    pub(crate) fn next_timeout(&self) -> Option<Time> {
+        (self.quiet_windows < QUIET_WINDOWS).then(|| self.window_at + LOAD_WINDOW)
     }
 
     /// A turn that found nothing in the rings may have had timers to see to.
@@ -58,7 +77,10 @@ impl LoadMeter {
         counters.set(Work::PacketsPerS, per_s as u64);
         // Half of the figure before: one window in which something else had the core is no load.
         let smooth = (counters.work(Work::BusyPermille) + permille).div_ceil(2);
-        counters.set(Work::BusyPermille, if permille == 0 { smooth / 2 } else { smooth });
+        let shown = if permille == 0 { smooth / 2 } else { smooth };
+        counters.set(Work::BusyPermille, shown);
+        let quiet = shown == 0 && per_s == 0 && self.working_since.is_none();
+        self.quiet_windows = if quiet { self.quiet_windows.saturating_add(1) } else { 0 };
         counters.add(Work::LoadWindows, 1);
         (self.window_at, self.busy, self.packets) = (now, Duration::ZERO, packets);
     }
@@ -87,12 +109,33 @@ mod tests {
         assert_eq!(counters.work(Work::LoadWindows), 1);
         assert_eq!(counters.work(Work::PacketsPerS), 700);
         assert_eq!(counters.work(Work::BusyPermille), 150, "half of 300: the window before had none");
-        // It comes down again, all the way.
-        for n in 2..20 {
-            meter.turn_begins(at(n * 1_000));
-            meter.publish(at(n * 1_000), 1_393, &counters);
+        // It comes down again, all the way, by itself; then nothing more is asked for.
+        let mut asked = 0;
+        while let Some(due) = meter.next_timeout() {
+            meter.turn_begins(due);
+            meter.publish(due, 1_393, &counters);
+            asked += 1;
+            assert!(asked < 20);
         }
         assert_eq!((counters.work(Work::PacketsPerS), counters.work(Work::BusyPermille)), (0, 0));
+    }
+
+    #[test]
+    fn work_too_small_to_show_still_ends_its_windows() {
+        let counters = Counters::default();
+        let mut meter = LoadMeter::new(at(0));
+        assert_eq!(meter.next_timeout(), None);
+        meter.turn_begins(at(5_000));
+        meter.turn_worked(at(5_000));
+        meter.publish(at(5_000), 0, &counters);
+        meter.turn_begins(at(5_000));
+        for window in 2..=3 {
+            let due = meter.next_timeout().unwrap();
+            meter.turn_begins(due);
+            meter.publish(due, 0, &counters);
+            assert_eq!(counters.work(Work::LoadWindows), window);
+        }
+        assert_eq!(meter.next_timeout(), None);
     }
 
     #[test]

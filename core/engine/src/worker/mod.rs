@@ -294,7 +294,7 @@ impl<D: Driver> Worker<D> {
         // What found the report ring full is tried again soon: the control side makes no noise.
         let waiting = !self.outbox.is_empty() || !self.dirty.is_empty();
         let retry = waiting.then(|| self.turned_at + REPORT_RETRY);
-        self.wheel.next().into_iter().chain(retry).min()
+        self.wheel.next().into_iter().chain(retry).chain(self.load.next_timeout()).min()
     }
 
     /// A descriptor of the host's own that is readable when a turn is wanted; `None` on a simulated
