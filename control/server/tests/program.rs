@@ -391,6 +391,46 @@ fn a_dead_sip_process_is_replaced() {
     assert_eq!(gateway.end().code(), Some(0));
 }
 
+/// How often the threads of a process and of its children have gone to sleep, which is how often they were
+/// woken.
+fn sleeps(pid: u32) -> u64 {
+    let file = |path: String| std::fs::read_to_string(path).unwrap_or_default();
+    let mut count = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let folder = thread.path().display().to_string();
+        let status = file(format!("{folder}/status"));
+        let own = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count += own.and_then(|number| number.trim().parse().ok()).unwrap_or(0);
+        let children = file(format!("{folder}/children"));
+        count += children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(sleeps).sum::<u64>();
+    }
+    count
+}
+
+/// With nothing to do no thread wakes: some three seconds pass, sooner or later, in which none did. (A SIP process
+/// that says nothing is asked every 15 s whether it lives.)
+#[test]
+fn nothing_to_do_wakes_nobody() {
+    let folder = Folder::new("asleep");
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let configuration = if has_sip_program() { with_sip(free) } else { QUIET.to_owned() };
+    let gateway = Gateway::start(&folder, &configuration);
+    // A session came and went: what looked after it has ended too.
+    let session = gateway.request("/janus", json!({"janus": "create"}))["data"]["id"].as_u64().unwrap();
+    gateway.request(&format!("/janus/{session}"), json!({"janus": "destroy"}));
+    let pid = gateway.child.id();
+    let asleep = (0..10).any(|_| {
+        let before = sleeps(pid);
+        assert!(before > 0);
+        std::thread::sleep(Duration::from_secs(3));
+        sleeps(pid) == before
+    });
+    assert!(asleep, "woken in each of ten times 3 s");
+    assert_eq!(gateway.request("/janus", json!({"janus": "ping"}))["janus"], "pong");
+    gateway.signal("TERM");
+    assert!(gateway.end().success());
+}
+
 #[test]
 fn a_start_that_cannot_work_names_file_key_and_reason() {
     let folder = Folder::new("refuses");
