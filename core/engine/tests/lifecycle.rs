@@ -545,3 +545,23 @@ fn a_handshake_has_its_time() {
     world.run(2_500);
     assert!(world.notices.iter().any(timed_out), "{:?}", world.notices);
 }
+
+/// Ten minutes without media: consent and, seldom, a look at what there is to report. When media begin, both
+/// ends hear of them as soon as ever.
+#[test]
+fn a_silent_leg_has_few_timers_and_reports_at_once_when_media_begin() {
+    let mut world = World::new(31, Link::default(), 1);
+    let (_, leg, _) = join(&mut world, browser(7));
+    up(&mut world, leg);
+    world.run(10_000);
+    let timers = |w: &World| w.sim.engine.counters()[0].work(Work::Timers);
+    let before = timers(&world);
+    world.run(600_000);
+    let fired = timers(&world) - before;
+    // A consent check and a look each 5 s at the mean, 0.8 of it at the least.
+    assert!(fired <= 2 * 600 / 4, "{fired}");
+    assert!(world.clients[0].rtcp.is_empty(), "nothing was to be reported");
+    // 700 ms of media: the first report is due within half a second of the first packet.
+    assert_eq!(echo(&mut world, 0..30), 30);
+    assert!(!world.clients[0].rtcp.is_empty());
+}

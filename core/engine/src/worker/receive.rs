@@ -239,6 +239,7 @@ impl<D: Driver> Worker<D> {
         if let Some(began) = began {
             stream.silent_s = began.silence.as_secs() as u32;
             self.tell(id, |pending| pending.receiving |= 1 << mline);
+            self.report_soon(now, source);
             self.rearm(id.slot(), now);
         }
         if let Some(event) = dtmf {

@@ -16,6 +16,9 @@ use crate::media::StreamRef;
 pub(super) const REPORT_FIRST: Duration = Duration::from_millis(500);
 /// Between reports; the real time is 0.8 to 1.2 of it, so that legs do not report in step.
 const REPORT_INTERVAL_MS: u64 = 1_000;
+/// How much longer a leg waits that has nothing to report: 5 s, the least interval of RFC 3550 §6.2. A leg
+/// without media costs what its consent costs, not a timer a second. [`Worker::report_soon`] ends the wait.
+const QUIET_INTERVALS: u32 = 5;
 /// Longest compound: one that fits any path with SRTCP's trailer.
 const COMPOUND_MAX: usize = 1_180;
 /// Report blocks in one packet (RFC 3550 §6.4.1).
@@ -29,7 +32,8 @@ impl<D: Driver> Worker<D> {
         let threshold = i64::from(self.settings.slowlink_threshold);
         let jitter = bifrons_rtc::ice::Random::next_u64(&mut self.random) % (REPORT_INTERVAL_MS * 2 / 5);
         let Some(leg) = self.legs.get_mut(id) else { return };
-        leg.report_at = now + Duration::from_millis(REPORT_INTERVAL_MS * 4 / 5 + jitter);
+        let interval = Duration::from_millis(REPORT_INTERVAL_MS * 4 / 5 + jitter);
+        leg.report_at = now + interval;
         if !leg.up || leg.rtcp_path(&self.locals).is_none() {
             return;
         }
@@ -76,10 +80,12 @@ impl<D: Driver> Worker<D> {
             }
         }
         if first {
-            let Some(stream) = self.legs.get(id).and_then(|leg| leg.streams.first()) else { return };
+            let Some(leg) = self.legs.get_mut(id) else { return };
             if blocks.is_empty() {
+                leg.report_at = now + interval * QUIET_INTERVALS;
                 return;
             }
+            let Some(stream) = leg.streams.first() else { return };
             let written = writer
                 .receiver_report(stream.local_ssrc, blocks)
                 .and_then(|()| writer.sdes_cname(stream.local_ssrc, &stream.cname));
@@ -89,6 +95,27 @@ impl<D: Driver> Worker<D> {
         }
         let len = writer.len();
         self.send_rtcp(id, &buffer, len);
+    }
+
+    /// A source begins: its leg and those that it goes to have something to report.
+    pub(super) fn report_soon(&mut self, now: Time, source: StreamRef) {
+        self.report_by(source.leg, now + REPORT_FIRST);
+        let mut at = 0;
+        while let Some(to) = self.output(source, at) {
+            self.report_by(to.leg, now + REPORT_FIRST);
+            at += 1;
+        }
+    }
+
+    fn output(&self, source: StreamRef, at: usize) -> Option<StreamRef> {
+        let stream = self.legs.get(source.leg)?.streams.get(usize::from(source.mline))?;
+        Some(stream.route.as_ref()?.outputs.get(at)?.to)
+    }
+
+    fn report_by(&mut self, id: LegId, at: Time) {
+        let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.up && leg.report_at > at) else { return };
+        leg.report_at = at;
+        self.wheel.lower(id.slot(), at);
     }
 
     /// What a sender report says of an output: its source's clock, mapped (RFC 3550 §6.4.1).
