@@ -220,11 +220,18 @@ pub struct Agent {
     pub(super) counters: Counters,
 }
 
+/// There are no more pairs than candidates on one side by candidates on the other: most agents have one address,
+/// and need half of what two would.
+fn pairs_max(local_count: usize) -> usize {
+    PAIRS_MAX.min(local_count * REMOTE_CANDIDATES_MAX)
+}
+
 impl Agent {
     /// An agent with fresh credentials. Allocates all that it will ever need.
     pub fn new(config: AgentConfig, random: &mut impl Random) -> Agent {
         let mut local = config.local;
         local.truncate(LOCAL_CANDIDATES_MAX);
+        let local_count = local.len();
         Agent {
             role: if config.lite { Role::Controlled } else { config.role },
             lite: config.lite,
@@ -243,7 +250,7 @@ impl Agent {
             },
             previous: None,
             remote_candidates: Vec::with_capacity(REMOTE_CANDIDATES_MAX),
-            pairs: Vec::with_capacity(PAIRS_MAX),
+            pairs: Vec::with_capacity(pairs_max(local_count)),
             no_more_candidates: false,
             next_send_at: Time::ZERO,
             started_at: None,
@@ -546,7 +553,7 @@ impl Agent {
         }
         let mut pair = Pair::new(local, remote, remote_priority);
         pair.set_priority(self.role, candidate::priority(Kind::Host, local_preference(local.into())));
-        if self.pairs.len() < PAIRS_MAX {
+        if self.pairs.len() < pairs_max(self.local.len()) {
             self.pairs.push(pair);
             return Some(self.pairs.len() - 1);
         }
