@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bifrons_engine::driver::Clock;
+use bifrons_engine::driver::Driver;
 use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
 use bifrons_engine::{Worker, WorkerParts};
 
@@ -12,8 +12,7 @@ use bifrons_engine::{Worker, WorkerParts};
 mod echo;
 
 /// Turns a worker until `stop`.
-fn host(parts: WorkerParts<UdpSocket>, clock: Clock, stop: &AtomicBool) {
-    let driver = Mmsg::new(MmsgConfig { sockets_max: 64 }, clock).expect("epoll and eventfd");
+fn host(driver: Mmsg, parts: WorkerParts<UdpSocket>, stop: &AtomicBool) {
     let mut worker = Worker::new(driver, parts);
     while !stop.load(Ordering::Relaxed) {
         worker.turn();
@@ -24,11 +23,15 @@ fn host(parts: WorkerParts<UdpSocket>, clock: Clock, stop: &AtomicBool) {
 pub fn run() -> usize {
     let mut assembled = echo::assemble();
     let (parts, clock) = (assembled.workers.remove(0), assembled.clock);
+    let driver = Mmsg::new(MmsgConfig { sockets_max: 64 }, clock).expect("epoll and eventfd");
+    let waker = driver.waker();
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
-    let thread = std::thread::spawn(move || host(parts, clock, &stopped));
+    let thread = std::thread::spawn(move || host(driver, parts, &stopped));
     let back = echo::round_trips(&mut assembled.engine);
     stop.store(true, Ordering::Relaxed);
+    // A worker with nothing to do sleeps until somebody wakes it.
+    waker.wake();
     thread.join().expect("the worker's thread ends by itself");
     back
 }
