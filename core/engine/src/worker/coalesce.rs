@@ -28,13 +28,14 @@ impl Coalescing {
         Self { max_us, since: now, packets: 0, wait_us: 0 }
     }
 
-    /// The longest delay that a packet may get, microseconds. `received` counts packets since the start.
-    pub(super) fn wait_us(&mut self, now: Time, received: u64) -> u32 {
+    /// The longest delay that a packet may get, microseconds. `handled` counts packets since the start: those
+    /// that came or, in a fan-out, those that went.
+    pub(super) fn wait_us(&mut self, now: Time, handled: u64) -> u32 {
         let nanos = now.as_nanos().saturating_sub(self.since.as_nanos());
         if nanos >= WINDOW_NANOS {
-            let packets = received.saturating_sub(self.packets);
+            let packets = handled.saturating_sub(self.packets);
             self.wait_us = self.choose(packets, nanos / 1_000);
-            (self.since, self.packets) = (now, received);
+            (self.since, self.packets) = (now, handled);
         }
         self.wait_us
     }

@@ -224,7 +224,8 @@ impl<D: Driver> Worker<D> {
         } else {
             let latest = now + SLEEP_MAX;
             let deadline = self.next_timeout().map_or(latest, |at| at.min(latest));
-            let coalesce_us = self.coalescing.wait_us(now, self.driver.counters().received);
+            let counted = self.driver.counters();
+            let coalesce_us = self.coalescing.wait_us(now, counted.received.max(counted.sent));
             // Timers wait for the packets, too: with a thousand legs one is due nearly every millisecond.
             let deadline = deadline.max(now + Duration::from_micros(coalesce_us.into()));
             Wait::Until { deadline, coalesce_us }
