@@ -43,9 +43,6 @@ pub struct Step {
     pub forwarded_per_s: f64,
     /// CPU time of the server per forwarded packet, all its threads and processes; 0 without packets.
     pub cpu_us_per_packet: f64,
-    /// Busy time of the server's core per forwarded packet, whoever used it: with what the kernel did
-    /// there in interrupts.
-    pub core_us_per_packet: f64,
     /// CPU time of the server per call and second.
     pub cpu_us_per_call_s: f64,
     /// What the kernel alone takes to receive and send a packet on the server's core, measured just
@@ -55,8 +52,6 @@ pub struct Step {
     pub cpu_us_per_packet_busiest: f64,
     /// CPU time of the server, share of one core.
     pub cpu_share: f64,
-    /// Busy share of the server's core, whoever used it.
-    pub core_share: f64,
     /// CPU share by kind of thread.
     pub cpu_share_by_thread: BTreeMap<String, f64>,
     /// Scheduling policy by kind of thread.
@@ -177,8 +172,6 @@ pub struct Parts<'a> {
     pub usage: Usage,
     /// The server without a call and at the end.
     pub server: (&'a Snapshot, &'a Snapshot),
-    /// Number of the server's core.
-    pub server_core: usize,
     /// Scheduling of the server's threads.
     pub scheduling: BTreeMap<String, String>,
     /// Of the generator in the window.
@@ -194,7 +187,6 @@ impl Step {
         let share = |ns: u64| ns as f64 / 1e9 / usage.seconds;
         let packet_us =
             |ns: u64| if window.arrived > 0 { ns as f64 / 1e3 / window.arrived as f64 } else { 0.0 };
-        let core_ns = usage.cores.get(parts.server_core).map_or(0, |core| core.0);
         let each = |now: f64, before: f64| (now - before) / calls.0.max(1) as f64;
         let busiest = usage.by_thread.values().max().copied().unwrap_or(0);
         let mut step = Self {
@@ -209,12 +201,10 @@ impl Step {
             window_s: usage.seconds,
             forwarded_per_s: window.arrived as f64 / usage.seconds,
             cpu_us_per_packet: packet_us(usage.cpu_ns),
-            core_us_per_packet: packet_us(core_ns),
             cpu_us_per_call_s: usage.cpu_ns as f64 / 1e3 / usage.seconds / calls.0.max(1) as f64,
             floor_us: parts.floor_us,
             cpu_us_per_packet_busiest: packet_us(busiest),
             cpu_share: share(usage.cpu_ns),
-            core_share: share(core_ns),
             cpu_share_by_thread: usage
                 .by_thread
                 .iter()

@@ -239,7 +239,6 @@ impl<'a> Run<'a> {
             window: counted,
             usage: after.since(before, |name| !engine || is_engine_thread(name)),
             server: (idle, after),
-            server_core: arguments.engine_core,
             scheduling: after.scheduling(|name| !engine || is_engine_thread(name)),
             own: own_after.since(own_before, |name| !engine || !is_engine_thread(name)),
             storm,

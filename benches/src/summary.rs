@@ -1,5 +1,6 @@
 //! One report from the steps of many servers: what was measured on what, ratios, tables, pictures.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -133,7 +134,7 @@ fn name_of(step: &Step) -> String {
 /// The table of ratios: at the highest number of calls that both carried.
 fn ratios(steps: &[Step]) -> String {
     let mut out = String::from(
-        "| compared | calls | CPU µs/packet | ratio | KiB a call | ratio | threads a call | p99 ms |\n\
+        "| compared: ours, theirs | calls | CPU µs/packet | ratio | KiB a call | ratio | threads a call | p99 ms |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for pair in &PAIRS {
@@ -253,9 +254,15 @@ fn scheduling(steps: &[Step]) -> String {
             continue;
         }
         seen.push(server);
-        let kinds: Vec<String> =
-            step.scheduling.iter().map(|(kind, how)| format!("`{kind}` {how}")).collect();
-        let _ = writeln!(out, "- {server}: {}", kinds.join("; "));
+        let mut by_policy = BTreeMap::<&str, Vec<&str>>::new();
+        for (kind, how) in &step.scheduling {
+            by_policy.entry(how).or_default().push(kind);
+        }
+        let each: Vec<String> = match by_policy.len() {
+            1 => by_policy.keys().map(|how| format!("all {how}")).collect(),
+            _ => by_policy.iter().map(|(how, kinds)| format!("`{}` {how}", kinds.join("`, `"))).collect(),
+        };
+        let _ = writeln!(out, "- {server}: {}", each.join("; "));
     }
     titled("Scheduling in force", out)
 }
@@ -346,6 +353,7 @@ mod tests {
         let mut running = step("bifrons", "sip", 100, 9.0, 0);
         running.storm = Some(Storm { setups_per_s: 123.0, failed: 4, ..Storm::default() });
         running.warnings.push("the generator is the limit".to_owned());
+        running.scheduling.insert("bifrons".to_owned(), "other, nice 0".to_owned());
         running.scheduling.insert("bifrons-worker".to_owned(), "fifo 1".to_owned());
         let steps = [running, step("engine, uring", "engine-fanout", 20, 1.2, 0)];
         let lines: String = steps.iter().map(|step| serde_json::to_string(step).unwrap() + "\n").collect();
