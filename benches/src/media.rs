@@ -107,6 +107,13 @@ pub struct Window {
     pub undecryptable: u64,
 }
 
+impl Window {
+    /// Its length, seconds.
+    pub fn seconds(&self) -> f64 {
+        self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9
+    }
+}
+
 enum Transport {
     WebRtc(Box<Client>),
     Srtp(Box<Srtp>),

@@ -16,6 +16,12 @@ use crate::rtpengine::Rtpengine;
 
 /// Failures of a ramp that are told one by one; the rest is counted.
 const COMPLAINTS_MAX: u32 = 5;
+/// Failures that end a ramp: the server is over its limit, and each one waits for its patience.
+const FAILURES_MAX: usize = 20;
+/// How long a ramp may last beyond what its rate asks for; then it is given up.
+const RAMP_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for a server to end its calls; then it is left to whoever started it.
+const FINISH_PATIENCE: Duration = Duration::from_secs(5);
 const PROGRESS: Duration = Duration::from_secs(2);
 
 /// What the calls are made on.
@@ -49,6 +55,8 @@ pub struct Ramp {
     pub up: Vec<(u32, Option<Handle>)>,
     /// Calls that could not be set up.
     pub failed: usize,
+    /// It was given up: too many failed, or it took too long.
+    pub given_up: bool,
     /// Set-up times.
     pub setups: Histogram,
     /// Length, seconds.
@@ -91,6 +99,8 @@ impl Placer {
         concurrency: usize,
     ) -> Result<Ramp, String> {
         let start = Instant::now();
+        let asked = Duration::from_secs(u64::from((target - first).checked_div(rate).unwrap_or(0)));
+        let deadline = start + asked + RAMP_PATIENCE;
         let limit = Arc::new(Semaphore::new(concurrency.max(1)));
         let (mut ramp, mut tasks, mut next) = (Ramp::default(), JoinSet::new(), first);
         let (mut shown, mut complaints) = (Instant::now(), 0);
@@ -111,7 +121,13 @@ impl Placer {
                 });
                 next += 1;
             }
-            let Some(done) = tasks.join_next().await else { break };
+            let Ok(done) = tokio::time::timeout_at(deadline.into(), tasks.join_next()).await else {
+                eprintln!("  {} of {target} calls up and no time left", first as usize + ramp.up.len());
+                tasks.abort_all();
+                ramp.given_up = true;
+                break;
+            };
+            let Some(done) = done else { break };
             match done.map_err(|error| error.to_string())? {
                 Ok((call, handle, took)) => {
                     ramp.setups.add(took.as_nanos() as u64);
@@ -122,6 +138,12 @@ impl Placer {
                     complaints += 1;
                     if complaints <= COMPLAINTS_MAX {
                         eprintln!("  {why}");
+                    }
+                    if ramp.failed >= FAILURES_MAX {
+                        eprintln!("  {} calls failed: no more are tried", ramp.failed);
+                        tasks.abort_all();
+                        ramp.given_up = true;
+                        break;
                     }
                 }
             }
@@ -199,6 +221,12 @@ impl Placer {
 
     /// Ends everything.
     pub async fn finish(&self, up: &[u32]) {
+        // What is left ends with the server.
+        let _ = tokio::time::timeout(FINISH_PATIENCE, self.end_all(up)).await;
+        self.calls.media.tell(Command::Stop);
+    }
+
+    async fn end_all(&self, up: &[u32]) {
         match &self.server {
             Server::Janus(janus) => {
                 for session in self.sessions.lock().await.iter() {
@@ -216,6 +244,5 @@ impl Placer {
             }
             Server::Engine(engine) => eprintln!("engine counters: {:?}", engine.counted()),
         }
-        self.calls.media.tell(Command::Stop);
     }
 }

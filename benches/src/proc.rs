@@ -5,8 +5,10 @@ use std::fs;
 use std::time::Instant;
 
 /// What a thread used so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Thread {
+    /// When it was looked at: with hundreds of threads a look takes its time.
+    at: Instant,
     cpu_ns: u64,
     voluntary: u64,
     involuntary: u64,
@@ -100,12 +102,17 @@ impl Snapshot {
             usage.cores.push((now.0.saturating_sub(then.0), now.1.saturating_sub(then.1)));
         }
         for (tid, (name, now)) in self.threads.iter().filter(|(_, (name, _))| which(name)) {
-            let then = before.threads.get(tid).map(|(_, thread)| *thread).unwrap_or_default();
-            let cpu_ns = now.cpu_ns.saturating_sub(then.cpu_ns);
             usage.threads += 1;
+            let cpu_ns = match before.threads.get(tid) {
+                Some((_, then)) => {
+                    usage.switches.0 += now.voluntary.saturating_sub(then.voluntary);
+                    usage.switches.1 += now.involuntary.saturating_sub(then.involuntary);
+                    let used = now.cpu_ns.saturating_sub(then.cpu_ns) as f64;
+                    (used * usage.seconds / (now.at - then.at).as_secs_f64()) as u64
+                }
+                None => now.cpu_ns, // it began in between
+            };
             usage.cpu_ns += cpu_ns;
-            usage.switches.0 += now.voluntary.saturating_sub(then.voluntary);
-            usage.switches.1 += now.involuntary.saturating_sub(then.involuntary);
             *usage.by_thread.entry(kind_of(name)).or_default() += cpu_ns;
         }
         usage
@@ -123,6 +130,7 @@ impl Snapshot {
                 continue;
             };
             let thread = Thread {
+                at: Instant::now(),
                 cpu_ns: times.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0),
                 voluntary: field(&status, "voluntary_ctxt_switches:"),
                 involuntary: field(&status, "nonvoluntary_ctxt_switches:"),

@@ -185,8 +185,11 @@ impl Step {
     pub fn new(parts: Parts<'_>) -> Self {
         let Parts { names, calls, setups, window, usage, server, own, .. } = parts;
         let share = |ns: u64| ns as f64 / 1e9 / usage.seconds;
-        let packet_us =
-            |ns: u64| if window.arrived > 0 { ns as f64 / 1e3 / window.arrived as f64 } else { 0.0 };
+        // The look at the server takes longer than the window of packets: rates are compared, not sums.
+        let forwarded_per_s = window.arrived as f64 / window.seconds().max(f64::MIN_POSITIVE);
+        let packet_us = |ns: u64| {
+            if window.arrived > 0 { ns as f64 / 1e3 / usage.seconds / forwarded_per_s } else { 0.0 }
+        };
         let each = |now: f64, before: f64| (now - before) / calls.0.max(1) as f64;
         let busiest = usage.by_thread.values().max().copied().unwrap_or(0);
         let mut step = Self {
@@ -198,8 +201,8 @@ impl Step {
             setups_per_s: parts.setups_per_s,
             setup_p50_ms: setups.quantile_ms(0.5),
             setup_p99_ms: setups.quantile_ms(0.99),
-            window_s: usage.seconds,
-            forwarded_per_s: window.arrived as f64 / usage.seconds,
+            window_s: window.seconds(),
+            forwarded_per_s,
             cpu_us_per_packet: packet_us(usage.cpu_ns),
             cpu_us_per_call_s: usage.cpu_ns as f64 / 1e3 / usage.seconds / calls.0.max(1) as f64,
             floor_us: parts.floor_us,

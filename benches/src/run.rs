@@ -52,6 +52,8 @@ struct Run<'a> {
     _rtcp: Vec<UdpSocket>,
     broken: Arc<Mutex<Vec<(u32, String)>>>,
     failed: usize,
+    /// The last ramp was given up.
+    given_up: bool,
     /// Number of the next call.
     next: u32,
     floor_us: f64,
@@ -85,7 +87,7 @@ impl<'a> Run<'a> {
                     .map_err(|error| format!("{}: {error}", path.display()))?;
             }
             rows.push(step.row());
-            if step.lost_share() > LOSS_SHARE_MAX || step.calls == 0 {
+            if step.lost_share() > LOSS_SHARE_MAX || step.calls == 0 || self.given_up {
                 eprintln!("  over its limit: no more calls");
                 break;
             }
@@ -161,6 +163,7 @@ impl<'a> Run<'a> {
             _rtcp: rtcp,
             broken,
             failed: 0,
+            given_up: false,
             next: 0,
             floor_us: 0.0,
         })
@@ -180,7 +183,8 @@ impl<'a> Run<'a> {
         let ramp =
             self.placer.ramp(self.next, self.next + due, arguments.rate, arguments.concurrency).await?;
         self.next += due;
-        let Ramp { up, failed, setups, seconds } = ramp;
+        let Ramp { up, failed, given_up, setups, seconds } = ramp;
+        self.given_up = given_up;
         let setups_per_s = up.len() as f64 / seconds;
         for (call, handle) in up {
             self.up.push(call);
