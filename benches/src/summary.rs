@@ -178,7 +178,9 @@ fn worst_p99(step: &Step) -> String {
 }
 
 fn highest_common<'a>(steps: &'a [Step], pair: &Pair) -> Option<(&'a Step, &'a Step)> {
-    let carried = |step: &&Step| step.lost_share() <= LOSS_SHARE_MAX && step.calls > 0 && step.failed == 0;
+    let carried = |step: &&Step| {
+        step.lost_share() <= LOSS_SHARE_MAX && step.calls > 0 && step.failed == 0 && step.storm.is_none()
+    };
     let all =
         |of: (&'static str, &'static str)| steps.iter().filter(move |step| is(step, of)).filter(carried);
     let both = all(pair.ours).filter_map(|ours| {
@@ -272,7 +274,8 @@ fn titled(title: &str, list: String) -> String {
 }
 
 fn plots(steps: &[Step]) -> Vec<(&'static str, Plot)> {
-    let media = |step: &Step| step.forwarded_per_s > 0.0 && step.scenario != "engine-fanout";
+    let media =
+        |step: &Step| step.forwarded_per_s > 0.0 && step.scenario != "engine-fanout" && step.storm.is_none();
     let cpu =
         |step: &Step| (media(step) && step.lost_share() <= LOSS_SHARE_MAX).then_some(step.cpu_us_per_packet);
     let p99 = |step: &Step| {
@@ -351,11 +354,12 @@ mod tests {
     #[test]
     fn a_report_says_everything() {
         let mut running = step("bifrons", "sip", 100, 9.0, 0);
+        let calm = running.clone();
         running.storm = Some(Storm { setups_per_s: 123.0, failed: 4, ..Storm::default() });
         running.warnings.push("the generator is the limit".to_owned());
         running.scheduling.insert("bifrons".to_owned(), "other, nice 0".to_owned());
         running.scheduling.insert("bifrons-worker".to_owned(), "fifo 1".to_owned());
-        let steps = [running, step("engine, uring", "engine-fanout", 20, 1.2, 0)];
+        let steps = [running, calm, step("engine, uring", "engine-fanout", 20, 1.2, 0)];
         let lines: String = steps.iter().map(|step| serde_json::to_string(step).unwrap() + "\n").collect();
         let again = read_steps(&lines).unwrap();
         let text = markdown(&again, "kernel: 6.1\nmissing: rtpengine (ci/setup bench)\n", &[]);
@@ -372,6 +376,11 @@ mod tests {
         assert!(read_steps("{}\n").unwrap_err().contains("line 1"));
         let plots = plots(&again);
         assert_eq!(plots[0].1.lines.len(), 1, "the fan-out is a scale of its own");
-        assert_eq!(plots[0].1.lines[0].name, "bifrons sip");
+        let line = &plots[0].1.lines[0];
+        assert_eq!(
+            (line.name.as_str(), line.points.len()),
+            ("bifrons sip", 1),
+            "a storm's step is no other point"
+        );
     }
 }
