@@ -45,6 +45,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Makes calls through a Janus-compatible server or rtpengine and measures what they cost it.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+// The last one counts, so that a plan can say otherwise than its default.
+#[command(args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

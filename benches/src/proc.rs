@@ -31,8 +31,10 @@ pub struct Snapshot {
     pub rss_kib: u64,
     /// Open descriptors.
     pub descriptors: usize,
-    /// Busy and stolen time of each core so far, nanoseconds.
-    cores: Vec<(u64, u64)>,
+    /// CPU time of all programs of the machine so far, nanoseconds.
+    machine_ns: u64,
+    /// Time that the host took away from all cores so far, nanoseconds.
+    stolen_ns: u64,
 }
 
 /// What happened between two looks.
@@ -48,20 +50,10 @@ pub struct Usage {
     pub threads: usize,
     /// Context switches: by own will, by force.
     pub switches: (u64, u64),
-    /// Busy and stolen time of each core, whoever used it, nanoseconds.
-    pub cores: Vec<(u64, u64)>,
-}
-
-impl Usage {
-    /// Busy time of all cores, nanoseconds.
-    pub fn busy_ns(&self) -> u64 {
-        self.cores.iter().map(|core| core.0).sum()
-    }
-
+    /// CPU time of all programs of the machine, nanoseconds.
+    pub machine_ns: u64,
     /// Time that the host took away from all cores, nanoseconds.
-    pub fn stolen_ns(&self) -> u64 {
-        self.cores.iter().map(|core| core.1).sum()
-    }
+    pub stolen_ns: u64,
 }
 
 impl Snapshot {
@@ -70,8 +62,14 @@ impl Snapshot {
     /// # Errors
     /// There is no such process, or its files cannot be read.
     pub fn take(pid: u32) -> Result<Self, String> {
-        let mut snapshot =
-            Self { at: Instant::now(), threads: BTreeMap::new(), rss_kib: 0, descriptors: 0, cores: cores() };
+        let mut snapshot = Self {
+            at: Instant::now(),
+            threads: BTreeMap::new(),
+            rss_kib: 0,
+            descriptors: 0,
+            machine_ns: machine_ns(),
+            stolen_ns: stolen_ns(),
+        };
         for pid in family(pid) {
             snapshot.add(pid).map_err(|error| format!("process {pid}: {error}"))?;
         }
@@ -98,9 +96,8 @@ impl Snapshot {
     /// What was used since `before`. `which` chooses threads by name.
     pub fn since(&self, before: &Self, which: impl Fn(&str) -> bool) -> Usage {
         let mut usage = Usage { seconds: (self.at - before.at).as_secs_f64(), ..Usage::default() };
-        for (now, then) in self.cores.iter().zip(&before.cores) {
-            usage.cores.push((now.0.saturating_sub(then.0), now.1.saturating_sub(then.1)));
-        }
+        usage.machine_ns = self.machine_ns.saturating_sub(before.machine_ns);
+        usage.stolen_ns = self.stolen_ns.saturating_sub(before.stolen_ns);
         for (tid, (name, now)) in self.threads.iter().filter(|(_, (name, _))| which(name)) {
             usage.threads += 1;
             let cpu_ns = match before.threads.get(tid) {
@@ -169,19 +166,31 @@ impl std::fmt::Display for Scheduling {
     }
 }
 
-/// Busy time of each core so far, nanoseconds, and the time that the host took away.
-fn cores() -> Vec<(u64, u64)> {
-    const TICK_NS: u64 = 10_000_000; // USER_HZ is 100 on every Linux
+/// A tick of `/proc`: USER_HZ is 100 on every Linux.
+const TICK_NS: u64 = 10_000_000;
+
+/// CPU time of all programs so far, those that have ended included where their parents have taken note.
+///
+/// The kernel scales these to what the scheduler counted. The busy time in `/proc/stat` is sampled at ticks
+/// instead, and sees none or all of what a timer of the server's own wakes each time.
+fn machine_ns() -> u64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    stats.map(|stat| cpu_ns_of(&stat)).sum()
+}
+
+/// A process's own time and that of its children who have ended, from its `stat` (proc(5), fields 14 to 17).
+fn cpu_ns_of(stat: &str) -> u64 {
+    let behind_name = stat.rsplit(')').next().unwrap_or("").split_whitespace();
+    let ticks = behind_name.skip(11).take(4).map(|word| word.parse().unwrap_or(0));
+    ticks.sum::<u64>() * TICK_NS
+}
+
+/// Time that the host took away from all cores so far: column 8 of the first line of `/proc/stat`.
+fn stolen_ns() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let lines = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "));
-    lines
-        .map(|line| {
-            let ticks: Vec<u64> = line.split(' ').skip(1).map(|word| word.parse().unwrap_or(0)).collect();
-            let at = |column: usize| ticks.get(column).copied().unwrap_or(0);
-            // user, nice, system, (idle, iowait,) irq, softirq; then steal.
-            ((at(0) + at(1) + at(2) + at(5) + at(6)) * TICK_NS, at(7) * TICK_NS)
-        })
-        .collect()
+    let first = text.lines().next().unwrap_or("");
+    first.split_whitespace().nth(8).and_then(|ticks| ticks.parse().ok()).unwrap_or(0) * TICK_NS
 }
 
 fn field(status: &str, name: &str) -> u64 {
@@ -247,5 +256,26 @@ mod tests {
         assert_eq!(kind_of("hloop 1234"), "hloop");
         assert_eq!(kind_of("bifrons-worker-12"), "bifrons-worker");
         assert_eq!(kind_of("janus"), "janus");
+    }
+
+    #[test]
+    fn the_time_of_a_process_whatever_its_name() {
+        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 22 33 44 20 0 1 0 99";
+        assert_eq!(cpu_ns_of(stat), (11 + 22 + 33 + 44) * TICK_NS);
+        assert_eq!(cpu_ns_of(""), 0);
+    }
+
+    #[test]
+    fn what_this_program_uses_is_seen() {
+        let before = Snapshot::take(std::process::id()).unwrap();
+        let begun = Instant::now();
+        // Work by the scheduler's count, not by the clock: on a busy machine it takes longer.
+        loop {
+            let usage = Snapshot::take(std::process::id()).unwrap().since(&before, |_| true);
+            if usage.cpu_ns > 100_000_000 && usage.machine_ns >= 50_000_000 {
+                break;
+            }
+            assert!(begun.elapsed().as_secs() < 60, "{usage:?}");
+        }
     }
 }

@@ -227,8 +227,8 @@ impl Step {
             undecryptable: window.undecryptable,
             generator_share: own.cpu_ns as f64 / 1e9 / own.seconds,
             generator_late_ms: (window.lateness.quantile_ms(0.99), window.lateness.max_ms()),
-            others_share: share(usage.busy_ns().saturating_sub(usage.cpu_ns + own.cpu_ns)),
-            stolen_share: share(usage.stolen_ns()),
+            others_share: share(usage.machine_ns.saturating_sub(usage.cpu_ns + own.cpu_ns)),
+            stolen_share: share(usage.stolen_ns),
             storm: parts.storm,
             warnings: Vec::new(),
         };

@@ -293,7 +293,7 @@ impl Measured {
     fn others_ns(&self) -> i64 {
         let server = self.after.since(&self.before, |_| true);
         let own = self.own_after.since(&self.own_before, |_| true);
-        server.busy_ns() as i64 - server.cpu_ns as i64 - own.cpu_ns as i64
+        server.machine_ns as i64 - server.cpu_ns as i64 - own.cpu_ns as i64
     }
 }
 
