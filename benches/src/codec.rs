@@ -1,7 +1,7 @@
 //! What audio the calls carry. The payload is the generator's stamp and filling; only sizes, payload types
 //! and clocks are the codec's.
 
-use crate::media::Sending;
+use crate::media::{PACKET_MS, Sending};
 
 /// A codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -15,10 +15,11 @@ pub enum Codec {
 impl Codec {
     /// 20 ms a packet.
     pub fn sending(self) -> Sending {
-        match self {
-            Self::Pcmu => Sending { packets: 1, payload_bytes: 160, payload_type: 0, timestamp_step: 160 },
-            Self::Opus => Sending { packets: 1, payload_bytes: 80, payload_type: 111, timestamp_step: 960 },
-        }
+        let (payload_bytes, payload_type, timestamp_step) = match self {
+            Self::Pcmu => (160, 0, 160),
+            Self::Opus => (80, 111, 960),
+        };
+        Sending { packets: 1, period_ms: PACKET_MS, payload_bytes, payload_type, timestamp_step }
     }
 
     /// Encoding name in lower case and RTP clock, Hz.

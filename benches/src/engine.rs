@@ -15,7 +15,7 @@ use bifrons_rtc::srtp::{MasterKey, Profile};
 use crate::calls::{Calls, Scenario};
 use crate::client::Remote;
 use crate::codec::Codec;
-use crate::media::{Command, End, Sending};
+use crate::media::{Command, End, Sending, VIDEO_PAYLOAD_TYPE};
 use crate::sdes::{self, Srtp};
 
 /// Whether a thread of this process is the engine's (names are cut at 15 bytes).
@@ -120,7 +120,7 @@ impl InProcess {
     async fn place_viewer(&self, calls: &Calls, call: u32) -> Result<(), String> {
         if call == 0 {
             let (source, end) = self.web(calls, 0, video())?;
-            calls.media.add(0, vec![end], Sending::VIDEO).await?;
+            calls.media.add(0, vec![end], calls.sending).await?;
             self.fan.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(source);
         }
         let (viewer, end) = self.web(calls, call + 1, video())?;
@@ -136,7 +136,7 @@ impl InProcess {
     pub fn ramped(&self, calls: &Calls) -> Result<(), String> {
         let fan = self.fan.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(source), viewers) = &*fan else { return Ok(()) };
-        self.route(*source, viewers, Sending::VIDEO.payload_type)?;
+        self.route(*source, viewers, VIDEO_PAYLOAD_TYPE)?;
         calls.media.tell(Command::Copies(0, viewers.len() as u32));
         Ok(())
     }
@@ -230,7 +230,7 @@ fn payload_type(codec: Codec) -> PayloadType {
 }
 
 fn video() -> PayloadType {
-    let number = Sending::VIDEO.payload_type;
+    let number = VIDEO_PAYLOAD_TYPE;
     PayloadType { number, encoding: "h264".to_owned(), clock_hz: 90_000, repairs: None }
 }
 

@@ -91,9 +91,12 @@ pub struct Load {
     #[arg(long, default_value_t = 1)]
     windows: u32,
     /// After each step's measurement, for so many seconds, sets calls up and ends them as fast as
-    /// `--concurrency` allows, and measures those that run.
+    /// `--storm-concurrency` allows, and measures those that run.
     #[arg(long, default_value_t = 0)]
     storm: u64,
+    /// Calls of a storm being set up or ended at once: so many that the server is never idle.
+    #[arg(long, default_value_t = 128)]
+    storm_concurrency: usize,
     /// Wait between the last set-up and the measurement, seconds.
     #[arg(long, default_value_t = 3)]
     settle: u64,
@@ -103,6 +106,12 @@ pub struct Load {
     /// Audio codec of the calls.
     #[arg(long, default_value = "pcmu")]
     codec: codec::Codec,
+    /// Packets of 1,200 bytes a video frame, sent at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    frame_packets: u32,
+    /// Video frames a second; its period is rounded down to whole milliseconds.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    frames_per_s: u32,
     /// The generator's own address.
     #[arg(long, default_value = "127.0.0.1")]
     address: IpAddr,

@@ -17,8 +17,8 @@ use crate::histogram::Histogram;
 use crate::sdes::Srtp;
 use crate::stamp::Stamp;
 
-/// Milliseconds between two packets of a stream.
-const PACKET_MS: usize = 20;
+/// Milliseconds between two audio packets; the timers of whoever sends nothing run as often.
+pub const PACKET_MS: usize = 20;
 const TICK: Duration = Duration::from_millis(1);
 /// Ticks that are made up for before packets are read again.
 const TICKS_MAX: usize = 5;
@@ -27,6 +27,8 @@ const BATCH: usize = 256;
 /// last one's wait for the others is in its latency.
 const SEND_BATCH: usize = 8;
 const HEADER_BYTES: usize = 12;
+/// Of video; any dynamic one will do.
+pub const VIDEO_PAYLOAD_TYPE: u8 = 96;
 /// Tags at and above it are plain sockets.
 const PLAIN_TAG: u64 = 1 << 32;
 
@@ -43,22 +45,35 @@ pub enum End {
 /// What an end sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Sending {
-    /// Packets every 20 ms; 0: silence.
+    /// Packets each time, handed to the kernel together; 0: silence.
     pub packets: u32,
+    /// Milliseconds from one time to the next.
+    pub period_ms: usize,
     /// Payload of each, bytes.
     pub payload_bytes: usize,
     /// Their payload type.
     pub payload_type: u8,
-    /// RTP clock units in 20 ms.
+    /// RTP clock units in that time.
     pub timestamp_step: u32,
 }
 
 impl Sending {
     /// Nothing.
-    pub const NOTHING: Self = Self { packets: 0, payload_bytes: 0, payload_type: 0, timestamp_step: 0 };
-    /// Packets of 1,200 bytes, four of them every 20 ms: 1.9 Mbit/s.
-    pub const VIDEO: Self =
-        Self { packets: 4, payload_bytes: 1_188, payload_type: 96, timestamp_step: 1_800 };
+    pub const NOTHING: Self =
+        Self { packets: 0, period_ms: PACKET_MS, payload_bytes: 0, payload_type: 0, timestamp_step: 0 };
+
+    /// Video frames of so many packets of 1,200 bytes, each frame at once: so libwebrtc's pacer sends one
+    /// where its burst interval (40 ms in browsers) covers it, instead of spreading it at 2.5 times the bit rate.
+    pub fn video(packets: u32, frames_per_s: u32) -> Self {
+        let frames_per_s = frames_per_s.clamp(1, 1_000);
+        Self {
+            packets,
+            period_ms: 1_000 / frames_per_s as usize,
+            payload_bytes: 1_200 - HEADER_BYTES,
+            payload_type: VIDEO_PAYLOAD_TYPE,
+            timestamp_step: 90_000 / frames_per_s,
+        }
+    }
 }
 
 /// What the media thread is told.
@@ -148,8 +163,8 @@ pub struct Media<D: Driver<Socket = UdpSocket>> {
     plain: Vec<SocketKey>,
     flows: Vec<Flow>,
     by_call: HashMap<u32, Vec<usize>>,
-    /// Flows by the tick in which they send.
-    slots: Vec<Vec<usize>>,
+    /// Flows by their period and, within it, the tick in which they send.
+    periods: Vec<Vec<Vec<usize>>>,
     /// Flows that are not up yet: their timers run every tick.
     rising: Vec<usize>,
     /// Number after the highest that came out of a shared socket, by call and way.
@@ -180,7 +195,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
             events,
             flows: Vec::new(),
             by_call: HashMap::new(),
-            slots: vec![Vec::new(); PACKET_MS],
+            periods: Vec::new(),
             rising: Vec::new(),
             next: HashMap::new(),
             window: Window::default(),
@@ -214,7 +229,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 if self.in_window(now.as_nanos()) {
                     self.window.lateness.add((now - tick_at).as_nanos() as u64);
                 }
-                self.tick(now, tick % PACKET_MS);
+                self.tick(now, tick);
                 tick += 1;
                 tick_at += TICK;
             }
@@ -285,8 +300,9 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 self.rising.push(index);
             }
             // The two ends send half a period apart.
-            let slot = (call as usize + way * PACKET_MS / 2) % PACKET_MS;
-            self.slots[slot].push(index);
+            let period_ms = sending.period_ms.max(1);
+            let slot = (call as usize + way * period_ms / 2) % period_ms;
+            self.period(period_ms)[slot].push(index);
             self.by_call.entry(call).or_default().push(index);
             self.flows.push(Flow {
                 call,
@@ -305,6 +321,15 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         }
     }
 
+    /// The flows that send every so many milliseconds, by tick.
+    fn period(&mut self, period_ms: usize) -> &mut Vec<Vec<usize>> {
+        let at = self.periods.iter().position(|slots| slots.len() == period_ms).unwrap_or_else(|| {
+            self.periods.push(vec![Vec::new(); period_ms]);
+            self.periods.len() - 1
+        });
+        &mut self.periods[at]
+    }
+
     fn remove(&mut self, call: u32) {
         for index in self.by_call.remove(&call).unwrap_or_default() {
             let flow = &mut self.flows[index];
@@ -312,7 +337,8 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
             if !matches!(std::mem::replace(&mut flow.transport, Transport::Gone), Transport::Plain(_)) {
                 self.driver.remove_socket(flow.socket);
             }
-            self.slots[flow.slot].retain(|other| *other != index);
+            let (period_ms, slot) = (flow.sending.period_ms.max(1), flow.slot);
+            self.period(period_ms)[slot].retain(|other| *other != index);
             self.rising.retain(|other| *other != index);
         }
     }
@@ -400,16 +426,19 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         let _ = self.events.send(event);
     }
 
-    fn tick(&mut self, now: Time, slot: usize) {
+    fn tick(&mut self, now: Time, tick: usize) {
         self.unsent = 0; // the wait before this tick has sent them
         for at in (0..self.rising.len()).rev() {
             self.timeout(now, self.rising[at]);
         }
-        for at in 0..self.slots[slot].len() {
-            let index = self.slots[slot][at];
-            self.timeout(now, index);
-            for _ in 0..self.flows[index].sending.packets {
-                self.send(index);
+        for period in 0..self.periods.len() {
+            let slot = tick % self.periods[period].len();
+            for at in 0..self.periods[period][slot].len() {
+                let index = self.periods[period][slot][at];
+                self.timeout(now, index);
+                for _ in 0..self.flows[index].sending.packets {
+                    self.send(index);
+                }
             }
         }
     }
@@ -441,7 +470,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         };
         let sent_ns = self.driver.now().as_nanos();
         let bytes = &mut self.driver.bytes(&buffer)[HEADROOM..];
-        let Sending { packets, payload_bytes, payload_type, timestamp_step } = flow.sending;
+        let Sending { packets, payload_bytes, payload_type, timestamp_step, .. } = flow.sending;
         let number = flow.number;
         // Audio marks the first packet of a talkspurt, video the last of a frame.
         let marker = if packets > 1 { (number + 1).is_multiple_of(packets) } else { number == 0 };

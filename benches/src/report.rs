@@ -120,13 +120,16 @@ pub struct Storm {
     pub setup_p99_ms: f64,
     /// CPU time of the server, share of one core.
     pub cpu_share: f64,
+    /// The same of the generator: near 1 it was the limit.
+    #[serde(default)]
+    pub generator_share: f64,
     /// Packets of the running calls.
     pub ways: Vec<Way>,
 }
 
 impl Storm {
     /// From how it went, what the running calls had meanwhile, and what the server used.
-    pub fn new(ramp: &Ramp, window: &Window, usage: &Usage) -> Self {
+    pub fn new(ramp: &Ramp, window: &Window, usage: &Usage, own: &Usage) -> Self {
         Self {
             seconds: ramp.seconds,
             setups_per_s: ramp.setups.count() as f64 / ramp.seconds,
@@ -134,6 +137,7 @@ impl Storm {
             setup_p50_ms: ramp.setups.quantile_ms(0.5),
             setup_p99_ms: ramp.setups.quantile_ms(0.99),
             cpu_share: usage.cpu_ns as f64 / 1e9 / usage.seconds,
+            generator_share: own.cpu_ns as f64 / 1e9 / own.seconds,
             ways: Way::all(window),
         }
     }

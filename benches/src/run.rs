@@ -137,7 +137,11 @@ impl<'a> Run<'a> {
             }
         };
         let codec = arguments.codec;
-        let sending = if scenario == Scenario::Idle { Sending::NOTHING } else { codec.sending() };
+        let sending = match scenario {
+            Scenario::Idle => Sending::NOTHING,
+            Scenario::EngineFanout => Sending::video(arguments.frame_packets, arguments.frames_per_s),
+            _ => codec.sending(),
+        };
         let calls = Calls {
             scenario,
             ip: arguments.address,
@@ -269,13 +273,16 @@ impl<'a> Run<'a> {
 
     /// Calls come and go as fast as they can, while those that are up go on.
     async fn storm(&mut self, length: Duration, pid: u32) -> Result<Storm, String> {
-        eprintln!("storm for {} s, {} at once", length.as_secs(), self.arguments.concurrency);
-        let before = Snapshot::take(pid)?;
+        let concurrency = self.arguments.storm_concurrency;
+        eprintln!("storm for {} s, {concurrency} at once", length.as_secs());
+        let own_pid = std::process::id();
+        let (before, own_before) = (Snapshot::take(pid)?, Snapshot::take(own_pid)?);
         self.placer.calls.media.tell(Command::Open(length));
-        let (ramp, next) = self.placer.storm(self.next, length, self.arguments.concurrency).await?;
+        let (ramp, next) = self.placer.storm(self.next, length, concurrency).await?;
         let usage = Snapshot::take(pid)?.since(&before, |_| true);
+        let own = Snapshot::take(own_pid)?.since(&own_before, |_| true);
         self.next = next;
-        Ok(Storm::new(&ramp, &self.close().await?, &usage))
+        Ok(Storm::new(&ramp, &self.close().await?, &usage, &own))
     }
 }
 
@@ -304,7 +311,8 @@ fn spawn_media(
 ) -> Result<MediaLink, String> {
     let most = arguments.calls.iter().copied().max().unwrap_or(0) as usize;
     // Sockets of a storm's calls leave a little later than the calls.
-    let sockets_max = most + plain.len() + SOCKETS_SPARE + 8 * arguments.concurrency;
+    let sockets_max =
+        most + plain.len() + SOCKETS_SPARE + 8 * arguments.concurrency.max(arguments.storm_concurrency);
     let (commands, told) = mpsc::channel();
     let (started, has_started) = mpsc::channel::<Result<DriverWaker, String>>();
     let (driver, core) = (arguments.driver, arguments.core);

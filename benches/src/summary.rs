@@ -231,14 +231,17 @@ fn without_media(steps: &[Step]) -> String {
 fn storms(steps: &[Step]) -> String {
     let mut out = String::new();
     for (step, storm) in steps.iter().filter_map(|step| Some((step, step.storm.as_ref()?))) {
-        let Storm { setups_per_s, failed, setup_p50_ms, setup_p99_ms, cpu_share, ways, .. } = storm;
+        let Storm {
+            setups_per_s, failed, setup_p50_ms, setup_p99_ms, cpu_share, generator_share, ways, ..
+        } = storm;
         let _ = writeln!(
             out,
             "- {} running: {setups_per_s:.0} calls a second set up and ended ({failed} failed, p50/p99 \
-             {setup_p50_ms:.0}/{setup_p99_ms:.0} ms, {:.0} % CPU); the running calls' p50/p99 {} ms before, **{} ms** \
+             {setup_p50_ms:.0}/{setup_p99_ms:.0} ms, {:.0} % CPU, generator {:.0} %); the running calls' p50/p99 {} ms before, **{} ms** \
              during it, {:.3} % lost",
             name_of(step),
             cpu_share * 100.0,
+            generator_share * 100.0,
             latencies(&step.ways),
             latencies(ways),
             lost_share(ways) * 100.0
