@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bifrons_engine::media::{
-    DtlsRole, Feedback, IceCredentials, Latching, MediaKind, Output, PayloadType, RtpOpen, RtpRemote,
-    SdesKeys, StreamConfig, StreamRef, WebRtcOpen, WebRtcRemote,
+    DtlsRole, IceCredentials, MediaKind, Output, PayloadType, RtpOpen, RtpRemote, SdesKeys, StreamConfig,
+    StreamRef, WebRtcOpen, WebRtcRemote,
 };
 use bifrons_engine::{DriverChoice, Engine, EngineConfig, LegId, LocalAddress, Media};
 use bifrons_rtc::ice::AddressPolicy;
@@ -176,7 +176,7 @@ impl InProcess {
     ) -> Result<(StreamRef, SocketAddr), String> {
         let mut engine = self.lock();
         let fail = |error: bifrons_engine::media::MediaError| error.to_string();
-        let open = RtpOpen { near, ipv6: false, latching: Latching::SameIp, rtcp_mux: false };
+        let open = RtpOpen { near, ..RtpOpen::default() };
         let local = engine.open_rtp_leg(open).map_err(fail)?;
         let remote = RtpRemote { rtp: remote, rtcp: None, rtcp_mux: false, sdes };
         engine.set_rtp_remote(local.leg, remote).map_err(fail)?;
@@ -225,31 +225,17 @@ impl InProcess {
 
 fn payload_type(codec: Codec) -> PayloadType {
     let (encoding, clock_hz) = codec.encoding();
-    let number = codec.sending().payload_type;
-    PayloadType { number, encoding: encoding.to_owned(), clock_hz, repairs: None }
+    PayloadType::new(codec.sending().payload_type, encoding, clock_hz)
 }
 
 fn video() -> PayloadType {
-    let number = VIDEO_PAYLOAD_TYPE;
-    PayloadType { number, encoding: "h264".to_owned(), clock_hz: 90_000, repairs: None }
+    PayloadType::new(VIDEO_PAYLOAD_TYPE, "h264", 90_000)
 }
 
 fn stream(mid: &str, leg: LegId, payload_type: PayloadType) -> StreamConfig {
     let kind = if payload_type.encoding == "h264" { MediaKind::Video } else { MediaKind::Audio };
-    StreamConfig {
-        kind,
-        mid: mid.to_owned(),
-        send: true,
-        recv: true,
-        payload_types: vec![payload_type],
-        remote_ssrcs: vec![],
-        remote_rtx_ssrc: None,
-        local_ssrc: 0x1000_0000 + leg.slot(),
-        local_rtx_ssrc: None,
-        cname: "load".to_owned(),
-        extensions: vec![],
-        feedback: Feedback::default(),
-    }
+    let ssrc = 0x1000_0000 + leg.slot();
+    StreamConfig { mid: mid.to_owned(), ..StreamConfig::new(kind, ssrc, vec![payload_type]) }
 }
 
 /// Sockets for plain RTP.

@@ -69,29 +69,11 @@ impl Route {
             let phone = std::net::SocketAddr::from(([10, 0, 0, 2], 6_000 + leg as u16));
             assert!(network.bind(host, phone));
             let engine = &mut sim.engine;
-            let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+            let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
             let local = engine.open_rtp_leg(open).expect("a leg");
-            let remote = RtpRemote { rtp: phone, rtcp: None, rtcp_mux: true, sdes: None };
-            engine.set_rtp_remote(local.leg, remote).expect("an address");
-            let line = StreamConfig {
-                kind: MediaKind::Audio,
-                mid: String::new(),
-                send: true,
-                recv: true,
-                payload_types: vec![PayloadType {
-                    number: 0,
-                    encoding: "pcmu".to_owned(),
-                    clock_hz: 8_000,
-                    repairs: None,
-                }],
-                remote_ssrcs: vec![],
-                remote_rtx_ssrc: None,
-                local_ssrc: 1_000 + leg as u32,
-                local_rtx_ssrc: None,
-                cname: "bench".to_owned(),
-                extensions: vec![],
-                feedback: Feedback::default(),
-            };
+            engine.set_rtp_remote(local.leg, RtpRemote::muxed(phone)).expect("an address");
+            let pcmu = PayloadType::new(0, "pcmu", 8_000);
+            let line = StreamConfig::new(MediaKind::Audio, 1_000 + leg as u32, vec![pcmu]);
             engine.set_streams(local.leg, vec![line]).expect("a stream");
             let stream = StreamRef { leg: local.leg, mline: 0 };
             let output = Output { to: stream, open: true, payload_types: vec![(0, 0)] };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bifrons_api::plugin::{HandleKey, Jsep, PeerConnectionView, PluginCx, PluginHost, TimerKey};
 use bifrons_engine::LegId;
 use bifrons_engine::media::{
-    Feedback, IceCredentials, LegStats, Media, MediaError, MediaKind, Notice, Output, PayloadType, RtpLocal,
-    RtpOpen, RtpRemote, StreamConfig, StreamRef, WebRtcLocal, WebRtcOpen, WebRtcRemote,
+    IceCredentials, LegStats, Media, MediaError, MediaKind, Notice, Output, PayloadType, RtpLocal, RtpOpen,
+    RtpRemote, StreamConfig, StreamRef, WebRtcLocal, WebRtcOpen, WebRtcRemote,
 };
 use serde_json::Value;
 
@@ -149,26 +149,8 @@ impl World {
 pub fn audio_pc(codecs: &[(u8, &str, u32)]) -> PeerConnectionView {
     let payload_types = codecs
         .iter()
-        .map(|&(number, encoding, clock_hz)| PayloadType {
-            number,
-            encoding: encoding.into(),
-            clock_hz,
-            repairs: None,
-        })
+        .map(|&(number, encoding, clock_hz)| PayloadType::new(number, encoding, clock_hz))
         .collect();
-    let stream = StreamConfig {
-        kind: MediaKind::Audio,
-        mid: "0".into(),
-        send: true,
-        recv: true,
-        payload_types,
-        remote_ssrcs: vec![],
-        remote_rtx_ssrc: None,
-        local_ssrc: 7,
-        local_rtx_ssrc: None,
-        cname: "x".into(),
-        extensions: vec![],
-        feedback: Feedback::default(),
-    };
+    let stream = StreamConfig { mid: "0".into(), ..StreamConfig::new(MediaKind::Audio, 7, payload_types) };
     PeerConnectionView { leg: LegId::new(0, 1_000, 1), streams: vec![stream], up: true }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bifrons_engine::counter::{Drop, Work};
 use bifrons_engine::media::{
-    Feedback, Latching, MediaKind, Output, PayloadType, RtpOpen, RtpRemote, StreamConfig, StreamRef,
+    Latching, MediaKind, Output, PayloadType, RtpOpen, RtpRemote, StreamConfig, StreamRef,
 };
 use bifrons_engine::{Engine, EngineConfig, LocalAddress, Media};
 
@@ -22,25 +22,10 @@ const PACKETS_PER_S: u64 = 50;
 
 /// A plain leg that echoes to this address; where it is.
 fn echo(engine: &mut Engine, phone: SocketAddr) -> SocketAddr {
-    let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
     let local = engine.open_rtp_leg(open).expect("a leg");
-    let remote = RtpRemote { rtp: phone, rtcp: None, rtcp_mux: true, sdes: None };
-    engine.set_rtp_remote(local.leg, remote).expect("a remote address");
-    let payload = PayloadType { number: 0, encoding: "pcmu".to_owned(), clock_hz: 8_000, repairs: None };
-    let stream = StreamConfig {
-        kind: MediaKind::Audio,
-        mid: String::new(),
-        send: true,
-        recv: true,
-        payload_types: vec![payload],
-        remote_ssrcs: vec![],
-        remote_rtx_ssrc: None,
-        local_ssrc: 7,
-        local_rtx_ssrc: None,
-        cname: "c".to_owned(),
-        extensions: vec![],
-        feedback: Feedback::default(),
-    };
+    engine.set_rtp_remote(local.leg, RtpRemote::muxed(phone)).expect("a remote address");
+    let stream = StreamConfig::new(MediaKind::Audio, 7, vec![PayloadType::new(0, "pcmu", 8_000)]);
     engine.set_streams(local.leg, vec![stream]).expect("a stream");
     let stream = StreamRef { leg: local.leg, mline: 0 };
     let output = Output { to: stream, open: true, payload_types: vec![(0, 0)] };

@@ -125,8 +125,8 @@ pub struct WebRtcRemote {
     pub end_of_candidates: bool,
 }
 
-/// How an RTP leg is opened.
-#[derive(Clone, Debug)]
+/// How an RTP leg is opened. By default: a call's first leg, over IPv4, with a port for RTCP of its own.
+#[derive(Clone, Debug, Default)]
 pub struct RtpOpen {
     /// The leg belongs to the call of this one, as in [`WebRtcOpen::near`].
     pub near: Option<LegId>,
@@ -172,6 +172,13 @@ pub struct RtpRemote {
     pub rtcp_mux: bool,
     /// SDES keys we protect with, and keys the peer protects with (RFC 4568).
     pub sdes: Option<SdesKeys>,
+}
+
+impl RtpRemote {
+    /// Plain RTP, and RTCP on the same port.
+    pub fn muxed(rtp: SocketAddr) -> Self {
+        Self { rtp, rtcp: None, rtcp_mux: true, sdes: None }
+    }
 }
 
 /// A pair of SDES keys.
@@ -229,6 +236,28 @@ pub struct StreamConfig {
     pub feedback: Feedback,
 }
 
+impl StreamConfig {
+    /// An m-line that sends and receives these payload types, without mid, announced SSRCs, RTX, header
+    /// extensions and feedback. The rest is said by
+    /// `StreamConfig { feedback, ..StreamConfig::new(kind, local_ssrc, payload_types) }`.
+    pub fn new(kind: MediaKind, local_ssrc: u32, payload_types: Vec<PayloadType>) -> Self {
+        Self {
+            kind,
+            mid: String::new(),
+            send: true,
+            recv: true,
+            payload_types,
+            remote_ssrcs: Vec::new(),
+            remote_rtx_ssrc: None,
+            local_ssrc,
+            local_rtx_ssrc: None,
+            cname: "bifrons".to_owned(),
+            extensions: Vec::new(),
+            feedback: Feedback::default(),
+        }
+    }
+}
+
 /// A payload type and what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadType {
@@ -240,6 +269,13 @@ pub struct PayloadType {
     pub clock_hz: u32,
     /// For `rtx`: the payload type that it repairs (`apt`).
     pub repairs: Option<u8>,
+}
+
+impl PayloadType {
+    /// A payload type that repairs no other.
+    pub fn new(number: u8, encoding: &str, clock_hz: u32) -> Self {
+        Self { number, encoding: encoding.to_owned(), clock_hz, repairs: None }
+    }
 }
 
 /// Header extensions that the engine knows.

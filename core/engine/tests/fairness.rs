@@ -24,10 +24,9 @@ fn at(text: &str) -> SocketAddr {
 /// A telephone on a plain RTP leg that echoes; its port at the engine.
 fn phone(world: &mut World, address: &str, latching: Latching, config: StreamConfig) -> (LegId, SocketAddr) {
     world.bind_plain(at(address));
-    let open = RtpOpen { near: None, ipv6: false, latching, rtcp_mux: true };
+    let open = RtpOpen { latching, rtcp_mux: true, ..RtpOpen::default() };
     let local = world.sim.engine.open_rtp_leg(open).unwrap();
-    let remote = RtpRemote { rtp: at(address), rtcp: None, rtcp_mux: true, sdes: None };
-    world.sim.engine.set_rtp_remote(local.leg, remote).unwrap();
+    world.sim.engine.set_rtp_remote(local.leg, RtpRemote::muxed(at(address))).unwrap();
     let types: Vec<u8> = config.payload_types.iter().map(|payload| payload.number).collect();
     world.sim.engine.set_streams(local.leg, vec![config]).unwrap();
     let stream = StreamRef { leg: local.leg, mline: 0 };

@@ -393,7 +393,7 @@ fn a_full_report_ring_loses_no_notice() {
     let mut world = World::with(15, Link::default(), |config| config.limits.reports = 4);
     let mut legs = Vec::new();
     for n in 0..20u16 {
-        let open = RtpOpen { near: None, ipv6: false, latching: Latching::SameIp, rtcp_mux: true };
+        let open = RtpOpen { rtcp_mux: true, ..RtpOpen::default() };
         let local = world.sim.engine.open_rtp_leg(open).unwrap();
         let rtp = SocketAddr::new(at("10.0.0.4:1").ip(), 4_000 + n);
         let remote = RtpRemote { rtp, rtcp: None, rtcp_mux: true, sdes: None };
@@ -422,10 +422,10 @@ fn a_full_report_ring_loses_no_notice() {
     // All slots and ports have come back.
     world.run(11_000);
     for _ in 0..50 {
-        let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+        let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
         world.sim.engine.open_rtp_leg(open).unwrap();
     }
-    let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
     let refused = world.sim.engine.open_rtp_leg(open.clone());
     assert_eq!(refused.unwrap_err(), MediaError::NoPorts { first: 20_000, last: 20_099 });
     let refused = world.sim.engine.open_rtp_leg(RtpOpen { ipv6: true, ..open });

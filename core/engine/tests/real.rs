@@ -180,7 +180,7 @@ fn calls(bench: &mut Bench) -> (bifrons_engine::LegId, RtpLocal, UdpSocket) {
 
     let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
     phone.set_nonblocking(true).unwrap();
-    let open = RtpOpen { near: Some(web), ipv6: false, latching: Latching::SameIp, rtcp_mux: false };
+    let open = RtpOpen { near: Some(web), ..RtpOpen::default() };
     let local = bench.engine.open_rtp_leg(open).unwrap();
     let remote = RtpRemote { rtp: phone.local_addr().unwrap(), rtcp: None, rtcp_mux: false, sdes: None };
     bench.engine.set_rtp_remote(local.leg, remote).unwrap();
@@ -305,13 +305,10 @@ fn across_workers(driver: DriverChoice) {
     for ssrc in [91, 92] {
         let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.set_nonblocking(true).unwrap();
-        let open = RtpOpen { near: None, ipv6: false, latching: Latching::SameIp, rtcp_mux: true };
+        let open = RtpOpen { rtcp_mux: true, ..RtpOpen::default() };
         let local = bench.engine.open_rtp_leg(open).unwrap();
         let rtp = phone.local_addr().unwrap();
-        bench
-            .engine
-            .set_rtp_remote(local.leg, RtpRemote { rtp, rtcp: None, rtcp_mux: true, sdes: None })
-            .unwrap();
+        bench.engine.set_rtp_remote(local.leg, RtpRemote::muxed(rtp)).unwrap();
         bench.engine.set_streams(local.leg, vec![audio("", ssrc, 0, "pcmu")]).unwrap();
         phones.push((phone, local));
     }

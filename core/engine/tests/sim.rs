@@ -205,7 +205,7 @@ fn a_browser_talks_to_a_sip_phone() {
     let next = world
         .sim
         .engine
-        .open_rtp_leg(RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true })
+        .open_rtp_leg(RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() })
         .unwrap();
     assert_ne!(next.rtp.port(), local.rtp.port());
     world.network.send(at("10.0.0.4:4000"), local.rtp, &rtp(0, 701, 0, 9, None, &[2; 160]));

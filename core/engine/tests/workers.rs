@@ -40,11 +40,10 @@ fn open(
     config: StreamConfig,
 ) -> Result<Phone, MediaError> {
     let address = SocketAddr::from(([10, 0, 2, 1], 10_000 + 2 * number));
-    let open = RtpOpen { near, ipv6: false, latching: Latching::SameIp, rtcp_mux: true };
+    let open = RtpOpen { near, rtcp_mux: true, ..RtpOpen::default() };
     let local = world.sim.engine.open_rtp_leg(open)?;
     world.bind_plain(address);
-    let remote = RtpRemote { rtp: address, rtcp: None, rtcp_mux: true, sdes: None };
-    world.sim.engine.set_rtp_remote(local.leg, remote).unwrap();
+    world.sim.engine.set_rtp_remote(local.leg, RtpRemote::muxed(address)).unwrap();
     world.sim.engine.set_streams(local.leg, vec![config]).unwrap();
     Ok(Phone { address, leg: local.leg, port: local.rtp })
 }

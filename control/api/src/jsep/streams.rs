@@ -1,6 +1,6 @@
 //! What was agreed, in the engine's words.
 
-use bifrons_engine::media::{Feedback, MediaKind, PayloadType, StreamConfig};
+use bifrons_engine::media::{MediaKind, PayloadType, StreamConfig};
 use bifrons_wire::sdp::{Direction, Extmap, Sdp};
 
 use super::merge::{CNAME, LocalMline};
@@ -21,18 +21,11 @@ pub(crate) fn derive(
         let mid = local.media.get(index).and_then(|m| m.section.mid()).unwrap_or("").to_owned();
         let ids = mlines.get(index).copied().unwrap_or(LocalMline { ssrc: 0, rtx_ssrc: 0 });
         let mut config = StreamConfig {
-            kind,
             mid,
             send: false,
             recv: false,
-            payload_types: Vec::new(),
-            remote_ssrcs: Vec::new(),
-            remote_rtx_ssrc: None,
-            local_ssrc: ids.ssrc,
-            local_rtx_ssrc: None,
             cname: CNAME.into(),
-            extensions: Vec::new(),
-            feedback: Feedback::default(),
+            ..StreamConfig::new(kind, ids.ssrc, Vec::new())
         };
         if answered_media.line.is_rtp() && answered_media.line.port != 0 && offered.line.port != 0 {
             let ours = local.media.get(index).map_or(Direction::Inactive, |media| local.direction(media));

@@ -58,7 +58,7 @@ impl Plugin for TestPlugin {
             "end" => cx.end_handle(handle),
             "timer" => cx.set_timer(TimerKey(handle.0), Duration::from_secs(5)),
             "leg" => {
-                let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+                let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
                 let leg = cx.media.open_rtp_leg(open).unwrap().leg;
                 cx.own_leg(leg, handle);
             }

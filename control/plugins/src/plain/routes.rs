@@ -77,12 +77,8 @@ fn stream_config(kind: MediaKind, own: &Media, peer: &Media, seed: u32) -> Strea
                 continue;
             }
             if let Some(map) = media.rtpmap(number) {
-                payload_types.push(PayloadType {
-                    number,
-                    encoding: map.encoding.to_ascii_lowercase(),
-                    clock_hz: map.clock_rate,
-                    repairs: None,
-                });
+                let encoding = map.encoding.to_ascii_lowercase();
+                payload_types.push(PayloadType::new(number, &encoding, map.clock_rate));
             }
         }
     }
@@ -97,19 +93,12 @@ fn stream_config(kind: MediaKind, own: &Media, peer: &Media, seed: u32) -> Strea
         Some((u8::try_from(map.id).ok()?, kind))
     });
     let pli = peer.payload_types().into_iter().any(|pt| peer.rtcp_fb(pt).iter().any(|fb| fb.contains("pli")));
+    // Another one than the browser's side sends with; the engine only needs it to differ.
+    let local_ssrc = seed.rotate_left(16) ^ 0x5bf0_3635;
     StreamConfig {
-        kind,
-        mid: String::new(),
-        send: true,
-        recv: true,
-        payload_types,
         remote_ssrcs,
-        remote_rtx_ssrc: None,
-        // Another one than the browser's side sends with; the engine only needs it to differ.
-        local_ssrc: seed.rotate_left(16) ^ 0x5bf0_3635,
-        local_rtx_ssrc: None,
-        cname: "bifrons".into(),
         extensions: extensions.collect(),
         feedback: Feedback { pli, ..Feedback::default() },
+        ..StreamConfig::new(kind, local_ssrc, payload_types)
     }
 }

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use bifrons_engine::Media as Engine;
 use bifrons_engine::media::{
-    Feedback, Latching, MediaError, MediaKind, Output, PayloadType, RtpLocal, RtpOpen, RtpRemote,
-    StreamConfig, StreamRef,
+    MediaError, MediaKind, Output, PayloadType, RtpLocal, RtpOpen, RtpRemote, StreamConfig, StreamRef,
 };
 use bifrons_wire::sdp::{Connection, Media, Origin, Sdp};
 
@@ -38,7 +37,7 @@ impl Echo {
     /// # Errors
     /// The engine has no port, or no address of the family.
     pub fn open(engine: &mut dyn Engine, ipv6: bool) -> Result<Self, EchoError> {
-        let open = RtpOpen { near: None, ipv6, latching: Latching::SameIp, rtcp_mux: false };
+        let open = RtpOpen { ipv6, ..RtpOpen::default() };
         let local = engine.open_rtp_leg(open)?;
         let ssrc = getrandom::u32().map_err(|error| EchoError::Sdp(error.to_string()))?;
         Ok(Self { local, ssrc, version: 0 })
@@ -118,7 +117,7 @@ impl Echo {
         let same = payload_types.iter().map(|pt| (pt.number, pt.number)).collect();
         // Held: nothing is said to who does not want to hear.
         let open = sdp.direction(media).receives() && !peer.is_unspecified();
-        engine.set_streams(leg, vec![self.stream(payload_types)])?;
+        engine.set_streams(leg, vec![StreamConfig::new(MediaKind::Audio, self.ssrc, payload_types)])?;
         engine.set_rtp_remote(
             leg,
             RtpRemote {
@@ -130,23 +129,6 @@ impl Echo {
         )?;
         engine.set_route(own, vec![Output { to: own, open, payload_types: same }])?;
         Ok(())
-    }
-
-    fn stream(&self, payload_types: Vec<PayloadType>) -> StreamConfig {
-        StreamConfig {
-            kind: MediaKind::Audio,
-            mid: String::new(),
-            send: true,
-            recv: true,
-            payload_types,
-            remote_ssrcs: Vec::new(),
-            remote_rtx_ssrc: None,
-            local_ssrc: self.ssrc,
-            local_rtx_ssrc: None,
-            cname: "echo".into(),
-            extensions: Vec::new(),
-            feedback: Feedback::default(),
-        }
     }
 }
 
@@ -167,12 +149,7 @@ fn audio(sdp: &Sdp) -> Result<usize, EchoError> {
 fn payload_types(media: &Media) -> Vec<PayloadType> {
     let map = |number: u8| {
         let map = media.rtpmap(number)?;
-        Some(PayloadType {
-            number,
-            encoding: map.encoding.to_ascii_lowercase(),
-            clock_hz: map.clock_rate,
-            repairs: None,
-        })
+        Some(PayloadType::new(number, &map.encoding.to_ascii_lowercase(), map.clock_rate))
     };
     media.payload_types().into_iter().filter_map(map).collect()
 }

@@ -21,30 +21,11 @@ pub fn assemble() -> Assembled<UdpSocket> {
 pub fn round_trips(engine: &mut Engine) -> usize {
     let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
     phone.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
     let local = engine.open_rtp_leg(open).unwrap();
     let stream = StreamRef { leg: local.leg, mline: 0 };
-    let remote = RtpRemote { rtp: phone.local_addr().unwrap(), rtcp: None, rtcp_mux: true, sdes: None };
-    engine.set_rtp_remote(local.leg, remote).unwrap();
-    let config = StreamConfig {
-        kind: MediaKind::Audio,
-        mid: String::new(),
-        send: true,
-        recv: true,
-        payload_types: vec![PayloadType {
-            number: 0,
-            encoding: "pcmu".to_owned(),
-            clock_hz: 8_000,
-            repairs: None,
-        }],
-        remote_ssrcs: vec![],
-        remote_rtx_ssrc: None,
-        local_ssrc: 7,
-        local_rtx_ssrc: None,
-        cname: "echo".to_owned(),
-        extensions: vec![],
-        feedback: Feedback::default(),
-    };
+    engine.set_rtp_remote(local.leg, RtpRemote::muxed(phone.local_addr().unwrap())).unwrap();
+    let config = StreamConfig::new(MediaKind::Audio, 7, vec![PayloadType::new(0, "pcmu", 8_000)]);
     engine.set_streams(local.leg, vec![config]).unwrap();
     let echo = Output { to: stream, open: true, payload_types: vec![(0, 0)] };
     engine.set_route(stream, vec![echo]).unwrap();

@@ -7,8 +7,8 @@ use crate::counter::Drop;
 use crate::driver::Driver;
 use crate::driver::sim::{Link, Network};
 use crate::media::{
-    Feedback, Latching, LegEnd, Media, MediaKind, Notice, Output, PayloadType, RtpOpen, RtpRemote,
-    StreamConfig, StreamRef,
+    Latching, LegEnd, Media, MediaKind, Notice, Output, PayloadType, RtpOpen, RtpRemote, StreamConfig,
+    StreamRef,
 };
 use crate::message::Command;
 use crate::{EngineConfig, LegId, LocalAddress, SimEngine};
@@ -31,8 +31,7 @@ fn engine() -> (Network, SimEngine) {
 }
 
 fn open(sim: &mut SimEngine) -> LegId {
-    let open = RtpOpen { near: None, ipv6: false, latching: Latching::SameIp, rtcp_mux: false };
-    sim.engine.open_rtp_leg(open).unwrap().leg
+    sim.engine.open_rtp_leg(RtpOpen::default()).unwrap().leg
 }
 
 fn panic_in(sim: &mut SimEngine, leg: LegId) {
@@ -61,29 +60,10 @@ fn a_panic_ends_its_leg_only() {
 
 /// A leg with one audio m-line whose remote address is this, and the address that it receives at.
 fn talk(sim: &mut SimEngine, remote: SocketAddr) -> (LegId, SocketAddr) {
-    let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
     let local = sim.engine.open_rtp_leg(open).unwrap();
-    let plan = RtpRemote { rtp: remote, rtcp: None, rtcp_mux: true, sdes: None };
-    sim.engine.set_rtp_remote(local.leg, plan).unwrap();
-    let line = StreamConfig {
-        kind: MediaKind::Audio,
-        mid: String::new(),
-        send: true,
-        recv: true,
-        payload_types: vec![PayloadType {
-            number: 0,
-            encoding: "pcmu".to_owned(),
-            clock_hz: 8_000,
-            repairs: None,
-        }],
-        remote_ssrcs: vec![],
-        remote_rtx_ssrc: None,
-        local_ssrc: 7,
-        local_rtx_ssrc: None,
-        cname: "bifrons".to_owned(),
-        extensions: vec![],
-        feedback: Feedback::default(),
-    };
+    sim.engine.set_rtp_remote(local.leg, RtpRemote::muxed(remote)).unwrap();
+    let line = StreamConfig::new(MediaKind::Audio, 7, vec![PayloadType::new(0, "pcmu", 8_000)]);
     sim.engine.set_streams(local.leg, vec![line]).unwrap();
     (local.leg, local.rtp)
 }

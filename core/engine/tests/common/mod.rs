@@ -11,43 +11,24 @@ pub fn audio(mid: &str, ssrc: u32, pt: u8, encoding: &str) -> StreamConfig {
     let clock_hz = if encoding == "opus" { 48_000 } else { 8_000 };
     let extensions =
         if mid.is_empty() { vec![] } else { vec![(1, Extension::AudioLevel), (4, Extension::Mid)] };
+    let payload_types =
+        vec![PayloadType::new(pt, encoding, clock_hz), PayloadType::new(101, "telephone-event", clock_hz)];
     StreamConfig {
-        kind: MediaKind::Audio,
         mid: mid.to_owned(),
-        send: true,
-        recv: true,
-        payload_types: vec![
-            PayloadType { number: pt, encoding: encoding.to_owned(), clock_hz, repairs: None },
-            PayloadType { number: 101, encoding: "telephone-event".to_owned(), clock_hz, repairs: None },
-        ],
-        remote_ssrcs: vec![],
-        remote_rtx_ssrc: None,
-        local_ssrc: ssrc,
-        local_rtx_ssrc: None,
-        cname: "bifrons".to_owned(),
         extensions,
-        feedback: Feedback::default(),
+        ..StreamConfig::new(MediaKind::Audio, ssrc, payload_types)
     }
 }
 
 /// A video m-line with VP8 and RTX.
 pub fn video(mid: &str, ssrc: u32) -> StreamConfig {
+    let rtx = PayloadType { repairs: Some(96), ..PayloadType::new(97, "rtx", 90_000) };
     StreamConfig {
-        kind: MediaKind::Video,
         mid: mid.to_owned(),
-        send: true,
-        recv: true,
-        payload_types: vec![
-            PayloadType { number: 96, encoding: "vp8".to_owned(), clock_hz: 90_000, repairs: None },
-            PayloadType { number: 97, encoding: "rtx".to_owned(), clock_hz: 90_000, repairs: Some(96) },
-        ],
-        remote_ssrcs: vec![],
-        remote_rtx_ssrc: None,
-        local_ssrc: ssrc,
         local_rtx_ssrc: Some(ssrc + 1),
-        cname: "bifrons".to_owned(),
         extensions: vec![(4, Extension::Mid), (5, Extension::TransportCc)],
         feedback: Feedback { nack: true, pli: true, fir: false, remb: true, transport_cc: true },
+        ..StreamConfig::new(MediaKind::Video, ssrc, vec![PayloadType::new(96, "vp8", 90_000), rtx])
     }
 }
 

@@ -204,10 +204,9 @@ impl<'a, N: Net> Calls<'a, N> {
     fn phone(&mut self, near: Option<LegId>) -> LegId {
         let (socket, address) = self.net.add();
         let engine = self.net.engine();
-        let open = RtpOpen { near, ipv6: false, latching: Latching::SameIp, rtcp_mux: true };
+        let open = RtpOpen { near, rtcp_mux: true, ..RtpOpen::default() };
         let local = engine.open_rtp_leg(open).unwrap();
-        let remote = RtpRemote { rtp: address, rtcp: None, rtcp_mux: true, sdes: None };
-        engine.set_rtp_remote(local.leg, remote).unwrap();
+        engine.set_rtp_remote(local.leg, RtpRemote::muxed(address)).unwrap();
         engine.set_streams(local.leg, vec![audio("", local_ssrc(socket), 0, "pcmu")]).unwrap();
         self.parties.push(Party::new(socket, None, local.leg, local.rtp));
         local.leg
