@@ -9,7 +9,7 @@ use bifrons_sip_protocol::{FromSip, PrackOutcome, ServerId};
 use bifrons_sip_ua::message::{Message, Method};
 use bifrons_sip_ua::ua::{AccountConfig, AccountId, CallId, ReferId, RequestOptions, UaEvent};
 use proptest::prelude::*;
-use sim::{Net, T64_MS, guest};
+use sim::{Net, T64_MS, from_neighbour, guest};
 
 const SDP: &[u8] = b"v=0";
 
@@ -315,16 +315,7 @@ proptest! {
             let index = index.index(text.len());
             text[index] = value;
         }
-        let origin = bifrons_sip_protocol::Origin {
-            source: "127.0.0.2:5060".parse().expect("an address"),
-            local: "127.0.0.1:5060".parse().expect("an address"),
-            ident: "main".into(),
-            transport: bifrons_sip_protocol::Transport::Udp,
-            flow: None,
-            tls: None,
-        };
-        let message = FromSip::Request { id: ServerId(1), origin, text, parts: Vec::new() };
-        net.agent(0).handle(now, message);
+        net.agent(0).handle(now, from_neighbour(1, text));
         let responded = |net: &mut Net| {
             let ua = net.agent(0);
             std::iter::from_fn(|| ua.poll_output()).count() + std::iter::from_fn(|| ua.poll_event()).count()

@@ -1,10 +1,10 @@
 //! Who gets in, whom a request is for, what is refused.
 
-use bifrons_sip_protocol::{FromSip, GateRules, ToSip};
+use bifrons_sip_protocol::{GateRules, ToSip};
 use bifrons_sip_ua::message::Uri;
 use bifrons_sip_ua::ua::{AccountConfig, RequestOptions, Source, UaError, UaEvent};
 
-use crate::sim::{Net, guest};
+use crate::sim::{Net, from_neighbour, guest};
 use crate::{assert_idle, header, pair};
 
 #[test]
@@ -120,17 +120,7 @@ fn requests_wait_outside_while_the_application_does_not_keep_up() {
         )
     };
     for number in 0..5 {
-        let origin = bifrons_sip_protocol::Origin {
-            source: "127.0.0.2:5060".parse().expect("an address"),
-            local: "127.0.0.1:5060".parse().expect("an address"),
-            ident: "main".into(),
-            transport: bifrons_sip_protocol::Transport::Udp,
-            flow: None,
-            tls: None,
-        };
-        let id = bifrons_sip_protocol::ServerId(u64::from(number) + 100);
-        let message = FromSip::Request { id, origin, text: text(number).into_bytes(), parts: Vec::new() };
-        net.agent(ua).handle(now, message);
+        net.agent(ua).handle(now, from_neighbour(u64::from(number) + 100, text(number).into_bytes()));
     }
     let agent = net.agent(ua);
     let status = |message: ToSip| match message {

@@ -27,7 +27,7 @@ mod restart;
 mod session;
 mod setup;
 
-use bifrons_sip_protocol::ToSip;
+use bifrons_sip_protocol::{ServerId, ToSip};
 use bifrons_sip_ua::message::Message;
 use bifrons_sip_ua::ua::{AccountId, CallId, RequestOptions, UaEvent};
 use sim::{Net, T64_MS, guest};
@@ -49,6 +49,16 @@ fn invite(net: &mut Net, account: AccountId, sdp: Option<&[u8]>) -> CallId {
     let now = net.now;
     let sdp = sdp.map(<[u8]>::to_vec);
     net.agent(0).invite(now, account, "sip:bob@127.0.0.2", sdp, RequestOptions::default()).expect("a call")
+}
+
+/// Alice calls a scripted peer at 127.0.0.3: the peer, the call, and the peer's transaction.
+fn calling_peer() -> (Net, usize, CallId, ServerId) {
+    let (mut net, alice, _) = pair();
+    let peer = net.peer();
+    let (now, offer) = (net.now, Some(OFFER.to_vec()));
+    let call = net.agent(0).invite(now, alice, "sip:x@127.0.0.3", offer, RequestOptions::default());
+    let (server, _) = net.take_request(peer);
+    (net, peer, call.expect("a call"), server)
 }
 
 /// A call that both sides have agreed on.

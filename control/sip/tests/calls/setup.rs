@@ -5,7 +5,7 @@ use bifrons_sip_ua::message::Method;
 use bifrons_sip_ua::ua::{AccountConfig, RequestOptions, UaError, UaEvent};
 
 use crate::sim::{Net, T64_MS, guest};
-use crate::{ANSWER, OFFER, assert_idle, header, invite, pair};
+use crate::{ANSWER, OFFER, assert_idle, calling_peer, header, invite, pair};
 
 #[test]
 fn a_call_rings_is_accepted_and_ends_by_bye() {
@@ -88,13 +88,9 @@ fn a_cancelled_call_ends_487_with_its_reason() {
 
 #[test]
 fn a_200_that_crosses_the_cancel_is_acknowledged_and_ended() {
-    let (mut net, alice, _) = pair();
-    let peer = net.peer();
+    let (mut net, peer, call, server) = calling_peer();
     let now = net.now;
-    let call =
-        net.agent(0).invite(now, alice, "sip:x@127.0.0.3", Some(OFFER.to_vec()), RequestOptions::default());
-    let (server, _) = net.take_request(peer);
-    net.agent(0).hangup(now, call.expect("a call"), &[]).expect("cancelled");
+    net.agent(0).hangup(now, call, &[]).expect("cancelled");
     net.answer(
         peer,
         server,
@@ -166,14 +162,8 @@ fn a_200_without_ack_ends_by_bye() {
 
 #[test]
 fn forks_have_dialogs_of_their_own() {
-    let (mut net, alice, _) = pair();
-    let peer = net.peer();
+    let (mut net, peer, call, server) = calling_peer();
     let now = net.now;
-    let call = net
-        .agent(0)
-        .invite(now, alice, "sip:x@127.0.0.3", Some(OFFER.to_vec()), RequestOptions::default())
-        .expect("a call");
-    let (server, _) = net.take_request(peer);
     let sdp = |host: &str| format!("Contact: <sip:{host}@127.0.0.3>\r\nContent-Type: application/sdp\r\n");
     net.answer(peer, server, 183, "one", &sdp("one"), ANSWER);
     net.answer(peer, server, 183, "two", &sdp("two"), ANSWER);
@@ -199,12 +189,8 @@ fn forks_have_dialogs_of_their_own() {
 
 #[test]
 fn reliable_answers_are_acknowledged_once() {
-    let (mut net, alice, _) = pair();
-    let peer = net.peer();
+    let (mut net, peer, call, server) = calling_peer();
     let now = net.now;
-    let call =
-        net.agent(0).invite(now, alice, "sip:x@127.0.0.3", Some(OFFER.to_vec()), RequestOptions::default());
-    let (server, _) = net.take_request(peer);
     let headers =
         "Contact: <sip:x@127.0.0.3>\r\nRequire: 100rel\r\nRSeq: 7\r\nRecord-Route: <sip:127.0.0.3;lr>\r\n";
     for _ in 0..2 {
@@ -218,7 +204,7 @@ fn reliable_answers_are_acknowledged_once() {
     assert_eq!(net.count_sent(0, "PRACK"), 1, "the repetition is dropped");
     expect!(net, 0, UaEvent::Provisional { .. });
     assert_eq!(net.event(0), None);
-    net.agent(0).hangup(now, call.expect("a call"), &[]).expect("cancelled");
+    net.agent(0).hangup(now, call, &[]).expect("cancelled");
     assert_idle(&mut net);
 }
 

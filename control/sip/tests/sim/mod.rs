@@ -364,14 +364,7 @@ impl Net {
     }
 
     fn origin(&self, from: usize, to: usize) -> Origin {
-        Origin {
-            source: self.nodes[from].address,
-            local: self.nodes[to].address,
-            ident: "main".into(),
-            transport: Transport::Udp,
-            flow: None,
-            tls: None,
-        }
+        origin(self.nodes[from].address, self.nodes[to].address)
     }
 
     fn respond(
@@ -607,6 +600,16 @@ fn with_via(text: &[u8], branch: &str, address: SocketAddr) -> Vec<u8> {
     out.extend_from_slice(format!("Via: SIP/2.0/UDP {address};branch={branch}\r\n").as_bytes());
     out.extend_from_slice(&text[end..]);
     out
+}
+
+fn origin(source: SocketAddr, local: SocketAddr) -> Origin {
+    Origin { source, local, ident: "main".into(), transport: Transport::Udp, flow: None, tls: None }
+}
+
+/// A request to the first node as it stands, from the address of the second, past all that is in between.
+pub fn from_neighbour(id: u64, text: Vec<u8>) -> FromSip {
+    let origin = origin(([127, 0, 0, 2], 5060).into(), ([127, 0, 0, 1], 5060).into());
+    FromSip::Request { id: ServerId(id), origin, text, parts: Vec::new() }
 }
 
 /// A guest at a node whom everybody on loopback may call.

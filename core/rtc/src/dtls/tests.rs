@@ -104,6 +104,18 @@ fn pair_with(client: &Certificate, server: &Certificate, config: DtlsConfig) -> 
     Sim::new(make(client, Role::Client, server), make(server, Role::Server, client))
 }
 
+/// The server is connected, and the flight that would connect its client is lost.
+fn pair_without_last_flight() -> Sim {
+    let mut sim = pair();
+    while !sim.server.is_connected() {
+        sim.run(sim.now + DELAY / 4);
+        sim.now += DELAY / 4;
+    }
+    sim.collect();
+    sim.wire.clear();
+    sim
+}
+
 fn connected(event: Event) -> Connected {
     match event {
         Event::Connected(connected) => connected,
@@ -189,13 +201,7 @@ fn a_fifth_of_all_datagrams_lost() {
 /// The one who waits for the last flight asks again, and the other, long connected, answers.
 #[test]
 fn a_lost_last_flight_is_sent_again() {
-    let mut sim = pair();
-    while !sim.server.is_connected() {
-        sim.run(sim.now + DELAY / 4);
-        sim.now += DELAY / 4;
-    }
-    sim.collect();
-    sim.wire.clear();
+    let mut sim = pair_without_last_flight();
     assert!(!sim.client.is_connected());
     let (client, server) = sim.finish();
     assert_eq!(keys(client).local, keys(server).remote);
@@ -206,13 +212,7 @@ fn a_lost_last_flight_is_sent_again() {
 /// The same where the server's SSL is gone already; whatever else arrives there gets no answer.
 #[test]
 fn a_tail_sends_a_lost_last_flight_again() {
-    let mut sim = pair();
-    while !sim.server.is_connected() {
-        sim.run(sim.now + DELAY / 4);
-        sim.now += DELAY / 4;
-    }
-    sim.collect();
-    sim.wire.clear();
+    let mut sim = pair_without_last_flight();
     let (mut client, mut now) = (sim.client, sim.now);
     let sent: Vec<_> = sim.log.iter().filter(|(by_client, _)| *by_client).map(|(_, d)| d.clone()).collect();
     let keys_of_server = keys(sim.server.poll_event().unwrap());
