@@ -22,6 +22,7 @@ mod table;
 pub mod thread;
 mod timestamp;
 pub mod uring;
+mod xdp;
 
 pub use clock::Clock;
 
