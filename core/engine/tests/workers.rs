@@ -3,50 +3,17 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use bifrons_engine::counter::{Drop, Work};
 use bifrons_engine::driver::sim::Link;
 use bifrons_engine::media::*;
-use bifrons_engine::{AdmissionCount, LegId, Media};
+use bifrons_engine::{AdmissionCount, Media};
 use bifrons_wire::rtp::Packet;
+use common::phone::Phone;
 use common::world::World;
 use common::{audio, output, rtp, video};
 
 const WORKERS: usize = 64;
-
-/// A telephone: where it is, its leg, and the leg's port.
-struct Phone {
-    address: SocketAddr,
-    leg: LegId,
-    port: SocketAddr,
-}
-
-impl Phone {
-    fn stream(&self) -> StreamRef {
-        StreamRef { leg: self.leg, mline: 0 }
-    }
-
-    fn send(&self, world: &World, packet: &[u8]) {
-        world.network.send(self.address, self.port, packet);
-    }
-}
-
-/// Opens a plain RTP leg for a telephone of this number.
-fn open(
-    world: &mut World,
-    number: u16,
-    near: Option<LegId>,
-    config: StreamConfig,
-) -> Result<Phone, MediaError> {
-    let address = SocketAddr::from(([10, 0, 2, 1], 10_000 + 2 * number));
-    let open = RtpOpen { near, rtcp_mux: true, ..RtpOpen::default() };
-    let local = world.sim.engine.open_rtp_leg(open)?;
-    world.bind_plain(address);
-    world.sim.engine.set_rtp_remote(local.leg, RtpRemote::muxed(address)).unwrap();
-    world.sim.engine.set_streams(local.leg, vec![config]).unwrap();
-    Ok(Phone { address, leg: local.leg, port: local.rtp })
-}
 
 fn pcmu(ssrc: u32) -> StreamConfig {
     audio("", ssrc, 0, "pcmu")
@@ -74,7 +41,7 @@ fn sixty_four_workers_carry_each_packet_once_to_every_other() {
         config.limits.replica_ring = 32;
     });
     let phones: Vec<Phone> = (0..2 * WORKERS as u16)
-        .map(|n| open(&mut world, n, None, pcmu(1_000 + u32::from(n))).unwrap())
+        .map(|n| Phone::open(&mut world, n, None, pcmu(1_000 + u32::from(n))).unwrap())
         .collect();
     for worker in 0..WORKERS {
         let legs = phones.iter().filter(|phone| usize::from(phone.leg.worker()) == worker).count();
@@ -145,7 +112,7 @@ fn a_flood_across_workers_costs_its_own_route_only() {
         config.limits.replica_ring = 64;
         config.limits.budgets.audio_packets_per_s = 0;
     });
-    let phones: Vec<Phone> = (0..6).map(|n| open(&mut world, n, None, pcmu(1_000)).unwrap()).collect();
+    let phones: Vec<Phone> = (0..6).map(|n| Phone::open(&mut world, n, None, pcmu(1_000)).unwrap()).collect();
     let of =
         |worker: u8, nth: usize| phones.iter().filter(|phone| phone.leg.worker() == worker).nth(nth).unwrap();
     // 0 → 2 is flooded; 1 → 2 is a call.
@@ -177,7 +144,7 @@ fn rings_between_workers_are_bounded_and_a_refusal_changes_nothing() {
         config.workers = 3;
         config.limits.replica_rings = 2;
     });
-    let phones: Vec<Phone> = (0..3).map(|n| open(&mut world, n, None, pcmu(1_000)).unwrap()).collect();
+    let phones: Vec<Phone> = (0..3).map(|n| Phone::open(&mut world, n, None, pcmu(1_000)).unwrap()).collect();
     let to = |n: usize| vec![output(phones[n].stream(), &[0])];
     world.sim.engine.set_route(phones[0].stream(), to(1)).unwrap();
     let refused = world.sim.engine.set_route(phones[0].stream(), to(2)).unwrap_err();
@@ -196,7 +163,7 @@ fn rings_between_workers_are_bounded_and_a_refusal_changes_nothing() {
 #[test]
 fn a_new_call_goes_to_the_worker_that_carries_least_and_its_legs_stay_together() {
     let mut world = World::new(4, Link::default(), 2);
-    let busy = open(&mut world, 0, None, video("", 5)).unwrap();
+    let busy = Phone::open(&mut world, 0, None, video("", 5)).unwrap();
     let stream = busy.stream();
     world.sim.engine.set_route(stream, vec![output(stream, &[96])]).unwrap();
     // 1,000 packets a second on its worker, there and back.
@@ -213,13 +180,13 @@ fn a_new_call_goes_to_the_worker_that_carries_least_and_its_legs_stay_together()
     assert!((950..1_100).contains(&measured), "{measured}");
     // Nine calls of one leg each weigh less than that.
     for n in 0..9 {
-        let phone = open(&mut world, 1 + n, None, pcmu(6)).unwrap();
+        let phone = Phone::open(&mut world, 1 + n, None, pcmu(6)).unwrap();
         assert_ne!(phone.leg.worker(), busy.leg.worker());
     }
     let workers: BTreeSet<u8> =
-        (0..4).map(|n| open(&mut world, 10 + n, None, pcmu(6)).unwrap().leg.worker()).collect();
+        (0..4).map(|n| Phone::open(&mut world, 10 + n, None, pcmu(6)).unwrap().leg.worker()).collect();
     assert_eq!(workers.len(), 2, "then both get some");
-    let near = open(&mut world, 20, Some(busy.leg), pcmu(6)).unwrap();
+    let near = Phone::open(&mut world, 20, Some(busy.leg), pcmu(6)).unwrap();
     assert_eq!(near.leg.worker(), busy.leg.worker());
 }
 
@@ -232,7 +199,7 @@ fn beyond_the_ceiling_new_calls_are_refused_and_taken_again_when_the_load_is_gon
     let mut phones = Vec::new();
     // What has just been opened counts before it has sent anything.
     let refused = loop {
-        match open(&mut world, phones.len() as u16, None, pcmu(5)) {
+        match Phone::open(&mut world, phones.len() as u16, None, pcmu(5)) {
             Ok(phone) => phones.push(phone),
             Err(refused) => break refused,
         }
@@ -244,7 +211,7 @@ fn beyond_the_ceiling_new_calls_are_refused_and_taken_again_when_the_load_is_gon
     assert_eq!(world.sim.engine.admission(), Err(refused));
     assert!(world.sim.engine.open_webrtc_leg(WebRtcOpen::default()).is_err());
     // A call that was taken gets its second leg.
-    let second = open(&mut world, 30, Some(phones[0].leg), pcmu(5)).unwrap();
+    let second = Phone::open(&mut world, 30, Some(phones[0].leg), pcmu(5)).unwrap();
     let counters = world.sim.engine.admission_counters();
     assert_eq!(counters.get(AdmissionCount::RefusedBusy), 3);
     assert_eq!(counters.get(AdmissionCount::Opened), 21);
@@ -265,5 +232,5 @@ fn beyond_the_ceiling_new_calls_are_refused_and_taken_again_when_the_load_is_gon
     // They fall silent.
     world.run(4_000);
     assert_eq!(world.sim.engine.admission(), Ok(()));
-    open(&mut world, 40, None, pcmu(5)).unwrap();
+    Phone::open(&mut world, 40, None, pcmu(5)).unwrap();
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub mod client;
+pub mod phone;
 pub mod world;
 
 use bifrons_engine::media::{Extension, Feedback, MediaKind, Output, PayloadType, StreamConfig, StreamRef};
