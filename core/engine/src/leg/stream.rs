@@ -6,8 +6,8 @@ use std::time::Duration;
 use bifrons_rtc::Time;
 use bifrons_rtc::ice::Random;
 use bifrons_rtc::stream::{
-    Activity, BitrateCap, DtmfDetector, History, KeyframeThrottle, NackGenerator, NackResponder,
-    ReceiveStatistics, Rewriter, SendStatistics, SenderClock, TwccReceiver,
+    Activity, BitrateCap, DtmfDetector, ExtendedSequence, History, KeyframeThrottle, NackGenerator,
+    NackResponder, ReceiveStatistics, Rewriter, SWITCH_GRACE, SendStatistics, SenderClock, TwccReceiver,
 };
 
 use super::{Route, StreamShared};
@@ -91,6 +91,16 @@ pub(crate) struct Input {
     pub twcc: Option<Box<TwccReceiver>>,
     pub clock: SenderClock,
     pub lost_prior: i64,
+    /// The source before this one.
+    pub former: Option<Former>,
+}
+
+/// A source that another has taken the place of.
+#[derive(Clone, Copy)]
+pub(crate) struct Former {
+    ssrc: u32,
+    sequence: ExtendedSequence,
+    left_at: Time,
 }
 
 /// The sending half.
@@ -195,6 +205,7 @@ impl Stream {
                     .then(|| Box::new(TwccReceiver::new(TWCC_INTERVAL))),
                 clock: SenderClock::default(),
                 lost_prior: 0,
+                former: None,
             },
             output: OutputState {
                 rewriter: Rewriter::new(start as u16, (start >> 16) as u32, clock_hz),
@@ -238,6 +249,7 @@ impl Stream {
             self.input.activity = old.input.activity;
             self.input.clock = old.input.clock;
             self.input.lost_prior = old.input.lost_prior;
+            self.input.former = old.input.former;
         }
         self.input.dtmf = old.input.dtmf;
         self.input.cap = old.input.cap;
@@ -279,8 +291,18 @@ impl Stream {
 }
 
 impl Input {
-    /// Packets come from another SSRC now: what was known of the old one is void.
-    pub(crate) fn switch(&mut self, ssrc: u32, clock_hz: u32) {
+    /// What a packet of the source before this one is: none if it is of another. Within the grace it may
+    /// fill a gap that it left, and has an index.
+    pub(crate) fn late_index(&mut self, ssrc: u32, sequence: u16, now: Time) -> Option<Option<u64>> {
+        let former = self.former.as_mut().filter(|former| former.ssrc == ssrc)?;
+        let late = now - former.left_at < SWITCH_GRACE;
+        Some(late.then(|| former.sequence.update(sequence).index()).flatten())
+    }
+
+    /// Packets come from another SSRC now: what was known of the old one is void, but for where it stood.
+    pub(crate) fn switch(&mut self, ssrc: u32, clock_hz: u32, now: Time) {
+        let sequence = self.statistics.sequence();
+        self.former = self.ssrc.map(|ssrc| Former { ssrc, sequence, left_at: now });
         self.ssrc = Some(ssrc);
         self.statistics = ReceiveStatistics::new(clock_hz);
         self.lost_prior = 0;

@@ -17,7 +17,7 @@ use crate::media::StreamRef;
 use crate::message::SocketTag;
 
 /// How long an m-line stays with one SSRC after its last packet, nanoseconds: simulcast layers do not
-/// take turns.
+/// take turns, nor do the two sources of a transfer.
 const SSRC_HOLD_NANOS: u64 = 500_000_000;
 
 /// Which counter an error is.
@@ -199,11 +199,25 @@ impl<D: Driver> Worker<D> {
         let input = &mut stream.input;
         if input.ssrc != Some(ssrc) {
             let held = now.as_nanos().saturating_sub(input.last_at.as_nanos()) < SSRC_HOLD_NANOS;
-            let shared = matches!(leg.transport, Transport::WebRtc(_));
-            if input.ssrc.is_some() && held && shared {
-                return Err(Drop::NoStream);
+            if input.ssrc.is_some() && held {
+                if matches!(leg.transport, Transport::WebRtc(_)) {
+                    return Err(Drop::NoStream);
+                }
+                // The telephone at an RTP leg may change at any time, but not back and forth.
+                if let Some(index) = input.late_index(ssrc, header.sequence, now) {
+                    let index = index.ok_or(Drop::NoStream)?;
+                    stream.shared.add(Word::InPackets, 1);
+                    stream.shared.add(Word::InBytes, range.len() as u64);
+                    return Ok(Placed {
+                        mline: what.mline,
+                        start: range.start,
+                        len: range.len(),
+                        ssrc,
+                        index,
+                    });
+                }
             }
-            input.switch(ssrc, stream.clock_hz);
+            input.switch(ssrc, stream.clock_hz, now);
         }
         input.last_at = now;
         let payload = packet.payload();

@@ -28,7 +28,7 @@ pub use history::{History, HistorySlab, NackResponder};
 pub use nack::{MISSING_MAX, NackGenerator, NackOutcome};
 pub use pacing::{BitrateCap, KeyframeThrottle};
 pub use receive::{ReceiveStatistics, Received, SenderClock, SrMapping};
-pub use rewriter::{Incoming, Original, Outgoing, Refused, Rewriter};
+pub use rewriter::{Incoming, Original, Outgoing, Refused, Rewriter, SWITCH_GRACE};
 pub use send::{SendStatistics, round_trip};
 pub use sequence::{Arrival, DROPOUT_MAX, ExtendedSequence, MISORDER_MAX};
 pub use twcc::{TWCC_STATUSES_MAX, TwccReceiver};

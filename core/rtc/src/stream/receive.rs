@@ -136,6 +136,11 @@ impl ReceiveStatistics {
         self.sequence.highest().map_or(0, |highest| highest.saturating_sub(self.base) + 1)
     }
 
+    /// Where the source stands in its counting.
+    pub fn sequence(&self) -> ExtendedSequence {
+        self.sequence
+    }
+
     /// Highest index received.
     pub fn highest(&self) -> Option<u64> {
         self.sequence.highest()

@@ -13,7 +13,7 @@ const SEGMENTS: usize = 16;
 /// are ever called late: 300 ms of jitter at 3,400 packets a second.
 const ROOM_BELOW: u64 = MISORDER_MAX;
 /// For so long after a switch packets of the source before it are late, not a switch back.
-const SWITCH_GRACE: Duration = Duration::from_millis(500);
+pub const SWITCH_GRACE: Duration = Duration::from_millis(500);
 /// A timestamp that is this far from the time that has passed has been set anew by its source.
 const TIMESTAMP_STEP_MAX_S: u64 = 10;
 
