@@ -63,7 +63,8 @@ impl<D: Driver> Worker<D> {
                 if let Some(old) = old {
                     self.free(Garbage::Route(old));
                 }
-                self.feed_outputs(source);
+                self.tell_clock(source);
+                self.feed_outputs(now, source);
             }
             Command::Replica { source, route } => {
                 let old = match route {
@@ -80,7 +81,7 @@ impl<D: Driver> Worker<D> {
                 if let Some(old) = old {
                     self.free(Garbage::Replica(old));
                 }
-                self.feed_outputs(source);
+                self.feed_outputs(now, source);
             }
             Command::CrossTo { worker, ring } => {
                 if let Some(end) = self.cross.to.get_mut(usize::from(worker)) {
@@ -94,7 +95,7 @@ impl<D: Driver> Worker<D> {
                     self.cross.pending.insert(worker);
                 }
             }
-            Command::Gate { source, to, open } => self.set_gate(source, to, open),
+            Command::Gate { source, to, open } => self.set_gate(now, source, to, open),
             Command::BitrateCap { source, bitrate_bps } => {
                 if let Some(stream) = self.stream_mut(source) {
                     stream.input.cap.set(bitrate_bps);
@@ -233,8 +234,9 @@ impl<D: Driver> Worker<D> {
         self.rearm(id.slot(), now);
     }
 
-    /// Tells the outputs of a route whom they ask for key frames before the first packet has come.
-    fn feed_outputs(&mut self, source: StreamRef) {
+    /// Tells the outputs of a route whom they ask for key frames before the first packet has come. Where
+    /// packets come already their receivers hear soon what the time is in them.
+    fn feed_outputs(&mut self, now: Time, source: StreamRef) {
         let mut at = 0;
         while let Some(to) =
             self.route(source).and_then(|route| route.outputs.get(at)).map(|output| output.to)
@@ -242,6 +244,7 @@ impl<D: Driver> Worker<D> {
             if let Some(stream) = self.stream_mut(to) {
                 stream.output.feed = Some(source);
             }
+            self.report_by(to.leg, now + super::report::REPORT_FIRST);
             at += 1;
         }
     }
@@ -255,7 +258,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn set_gate(&mut self, source: StreamRef, to: StreamRef, open: bool) {
+    fn set_gate(&mut self, now: Time, source: StreamRef, to: StreamRef, open: bool) {
         let replica = self.replicas.get_mut(&source).map(|replica| &mut replica.route);
         let stream =
             self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
@@ -264,8 +267,9 @@ impl<D: Driver> Worker<D> {
         let found = routes.into_iter().flatten().flat_map(|route| &mut route.outputs);
         match found.into_iter().find(|output| output.to == to) {
             Some(output) => output.open = open,
-            None => self.counters.count(Drop::StaleCommand),
+            None => return self.counters.count(Drop::StaleCommand),
         }
+        self.report_by(to.leg, now + super::report::REPORT_FIRST);
     }
 
     /// Says goodbye, then removes the leg: at once, or when its close_notify is out.

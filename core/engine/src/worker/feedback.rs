@@ -67,21 +67,22 @@ impl<D: Driver> Worker<D> {
             return;
         };
         stream.input.statistics.on_sender_report(&report.info, now);
-        let (mapping, mut clock) = (stream.input.statistics.mapping(), stream.input.clock);
+        let mut clock = stream.input.clock;
         clock.update(report.info.ntp, local);
         // One peer has one clock. Audio and video measured apart would differ by their reports' delays, and
         // lips would not fit the voice.
         leg.streams.iter_mut().for_each(|stream| stream.input.clock = clock);
-        let Some(mapping) = mapping else { return };
-        let source = StreamRef { leg: id, mline: mline as u8 };
+        self.tell_clock(StreamRef { leg: id, mline: mline as u8 });
+    }
+
+    /// Tells the workers that have outputs of a stream what its sender's reports say.
+    pub(super) fn tell_clock(&mut self, source: StreamRef) {
         let mut at = 0;
-        while let Some(worker) = self
-            .legs
-            .get(id)
-            .and_then(|leg| leg.streams.get(mline))
-            .and_then(|stream| stream.route.as_ref())
-            .and_then(|route| route.workers.get(at).copied())
+        while let Some(stream) = self.stream_mut(source)
+            && let Some(mapping) = stream.input.statistics.mapping()
+            && let Some(worker) = stream.route.as_ref().and_then(|route| route.workers.get(at).copied())
         {
+            let clock = stream.input.clock;
             self.send_cross(worker, Cross::SenderReport { source, mapping, clock });
             at += 1;
         }

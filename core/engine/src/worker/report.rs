@@ -12,7 +12,8 @@ use crate::id::LegId;
 use crate::leg::{Crypto, Word};
 use crate::media::StreamRef;
 
-/// The first report, soon after the leg is up.
+/// The first report, soon after the leg is up, a source begins, or a receiver joins one: it is what brings
+/// audio and video together, so it does not wait for half an interval (RFC 3550 §6.2).
 pub(super) const REPORT_FIRST: Duration = Duration::from_millis(500);
 /// Between reports; the real time is 0.8 to 1.2 of it, so that legs do not report in step.
 const REPORT_INTERVAL_MS: u64 = 1_000;
@@ -112,7 +113,8 @@ impl<D: Driver> Worker<D> {
         Some(stream.route.as_ref()?.outputs.get(at)?.to)
     }
 
-    fn report_by(&mut self, id: LegId, at: Time) {
+    /// A leg has something to report, or will have: no later than this.
+    pub(super) fn report_by(&mut self, id: LegId, at: Time) {
         let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.up && leg.report_at > at) else { return };
         leg.report_at = at;
         self.wheel.lower(id.slot(), at);
