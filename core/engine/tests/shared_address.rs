@@ -341,3 +341,37 @@ fn a_new_dtls_session_beside_another_leg() {
     talk(&mut world, 1, [1, 2]);
     assert_eq!((heard(&world, 0, 1), heard(&world, 1, 2)), (vec![6; 21], vec![7; 21]), "{:?}", world.drops());
 }
+
+/// A leg that has its part in an address keeps it, whatever a later SDP of it leaves out: what it then sends
+/// with an SSRC that nobody has announced is known by its key, and from then on by its SSRC.
+#[test]
+fn a_renegotiation_that_announces_no_ssrc_loses_nothing() {
+    let mut world = World::new(8, Link::default(), 1);
+    let (_, b) = two_sessions(&mut world, DtlsSide::Client);
+    talk(&mut world, 1, [1, 2]);
+    let line = audio("0", 79, 111, "opus");
+    world.sim.engine.set_streams(b, vec![line.clone()]).unwrap();
+    talk(&mut world, 21, [1, 2]);
+    assert_eq!((heard(&world, 0, 1).len(), heard(&world, 1, 2).len()), (41, 40), "{:?}", world.drops());
+    // The peer's m-line comes from another source now, say another camera. The old one has stopped.
+    world.run(600);
+    for n in 0..20 {
+        world.clients[0].send_rtp(&packet(6, 41 + n));
+        world.clients[1].send_rtp(&packet(4321, n));
+        world.run(20);
+    }
+    world.run(100);
+    assert_eq!((heard(&world, 0, 1).len(), heard(&world, 1, 2).len()), (61, 60), "{:?}", world.drops());
+    assert_eq!((world.dropped(Drop::SharedSsrc), world.dropped(Drop::SrtpAuth)), (0, 0));
+    // The other leg announces as before: with its key nothing can be brought that is not announced.
+    world.clients[0].send_rtp(&packet(999, 1));
+    world.run(50);
+    assert_eq!(world.dropped(Drop::SrtpAuth), 1, "{:?}", world.drops());
+    assert_eq!(heard(&world, 0, 1).len(), 61);
+    // Announced again, it is as it was.
+    world.sim.engine.set_streams(b, vec![StreamConfig { remote_ssrcs: vec![4321], ..line }]).unwrap();
+    world.clients[1].send_rtp(&packet(4321, 20));
+    world.clients[0].send_rtp(&packet(999, 2));
+    world.run(50);
+    assert_eq!((world.dropped(Drop::SharedSsrc), heard(&world, 1, 2).len()), (1, 61), "{:?}", world.drops());
+}

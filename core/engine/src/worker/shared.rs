@@ -4,8 +4,9 @@
 //! can be told apart, and nothing of the first becomes uncertain by it:
 //!
 //! - **RTP** goes to the leg whose SDP announces its SSRC, and that leg's key decides. Two that announce the
-//!   same are both asked, so nobody can claim another's packets. So all legs of an address announce the
-//!   SSRC of each m-line that they receive.
+//!   same are both asked, so nobody can claim another's packets. So all legs that come to an address
+//!   announce the SSRC of each m-line that they receive. One whose later SDP no longer does keeps its part:
+//!   its key is tried on what no SDP has announced, and what that opens is known by its SSRC from then on.
 //! - **RTCP** is tried in the same way; a receiver's SSRC need not be announced, so then all keys are tried.
 //! - **DTLS** has nothing that names its association. Records of epoch 1 are authenticated: all legs get
 //!   them, and one understands. Records of epoch 0 are for the one leg whose handshake is not over, so a leg
@@ -207,12 +208,14 @@ impl<D: Driver> Worker<D> {
         };
         let ssrc = u32::from_be_bytes(*ssrc);
         let known = live.filter(|slot| legs.at(slot).is_some_and(|leg| leg.ssrc(ssrc).is_some()));
-        let others = live.filter(|slot| known.iter().all(|known| known != slot));
-        let others = others.iter().take(if rtcp { LEGS_MAX } else { 0 });
+        let others = live.filter(|slot| {
+            let tried = rtcp || legs.at(slot).is_some_and(|leg| !leg.announces_ssrcs());
+            tried && known.iter().all(|known| known != slot)
+        });
 
         let mut copy = [0; BUFFER_BYTES];
         let (mut opened, mut waiting, mut why) = (None, None, Drop::SharedSsrc);
-        for slot in known.iter().chain(others) {
+        for slot in known.iter().chain(others.iter()) {
             let Some(leg) = legs.at_mut(slot) else { continue };
             self.current = Some(leg.id);
             let Crypto::Srtp(keys) = &mut leg.crypto else {
