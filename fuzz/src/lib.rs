@@ -5,6 +5,7 @@
 //! the targets under libFuzzer; `tests/corpus.rs` runs each over its corpus as an ordinary test.
 #![forbid(unsafe_code)]
 
+mod frame;
 mod link;
 mod rtcp;
 mod rtp;
@@ -12,6 +13,7 @@ mod sdp;
 mod sip;
 mod stun;
 
+pub use frame::frame;
 pub use link::link;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
@@ -23,5 +25,12 @@ pub use stun::stun;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] =
-    [("stun", stun), ("rtp", rtp), ("rtcp", rtcp), ("sdp", sdp), ("sip", sip), ("link", link)];
+pub const TARGETS: [Target; 7] = [
+    ("stun", stun),
+    ("rtp", rtp),
+    ("rtcp", rtcp),
+    ("sdp", sdp),
+    ("sip", sip),
+    ("link", link),
+    ("frame", frame),
+];

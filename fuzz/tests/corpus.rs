@@ -53,6 +53,11 @@ fn link() {
 }
 
 #[test]
+fn frame() {
+    run("frame");
+}
+
+#[test]
 fn well_formed_sdp_round_trips_exactly() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/sdp");
     let mut compared = 0;
