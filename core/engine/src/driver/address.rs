@@ -19,6 +19,11 @@ impl Name {
         self.bytes.as_ptr()
     }
 
+    /// The address that it names.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        read(self.bytes.get(..usize::from(self.len))?)
+    }
+
     /// Bytes that count.
     pub(super) fn len(&self) -> u32 {
         self.len.into()
@@ -82,6 +87,7 @@ mod tests {
             assert_eq!(read(bytes), Some(address));
             let name = Name::from(address);
             assert_eq!(&name.bytes[..usize::from(name.len)], bytes);
+            assert_eq!(name.address(), Some(address));
             for short in 0..bytes.len() - 4 {
                 let _ = read(&bytes[..short]);
             }

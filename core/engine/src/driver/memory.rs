@@ -10,6 +10,8 @@ use super::BUFFER_BYTES;
 /// From one buffer to the next. Were it a power of two, the first bytes of all buffers, the only ones that
 /// an audio packet touches, would share a few sets of the caches.
 const STRIDE: usize = BUFFER_BYTES + 64;
+/// The same where the kernel asks for buffers at multiples of their size, which is a power of two.
+const STRIDE_ALIGNED: usize = BUFFER_BYTES;
 /// A page of 2 MiB: one entry of the TLB instead of 512.
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -17,12 +19,22 @@ const HUGE_PAGE: usize = 2 << 20;
 pub(super) struct Memory {
     base: *mut u8,
     count: usize,
+    stride: usize,
 }
 
 impl Memory {
     /// Takes a block. It is page-aligned and zeroed.
     pub(super) fn new(count: usize) -> Self {
-        let bytes = (count * STRIDE).next_multiple_of(HUGE_PAGE);
+        Self::with_stride(count, STRIDE)
+    }
+
+    /// The same with one buffer right behind the other, each at a multiple of [`BUFFER_BYTES`].
+    pub(super) fn aligned(count: usize) -> Self {
+        Self::with_stride(count, STRIDE_ALIGNED)
+    }
+
+    fn with_stride(count: usize, stride: usize) -> Self {
+        let bytes = (count * stride).next_multiple_of(HUGE_PAGE);
         let layout = Layout::from_size_align(bytes, HUGE_PAGE).expect("a few MiB fit an isize");
         // SAFETY: the layout is not empty.
         let base = unsafe { alloc(layout) };
@@ -35,7 +47,7 @@ impl Memory {
             libc::madvise(base.cast(), bytes, libc::MADV_HUGEPAGE);
             base.write_bytes(0, bytes);
         }
-        Self { base, count }
+        Self { base, count, stride }
     }
 
     /// Address of a buffer.
@@ -44,7 +56,12 @@ impl Memory {
         // A wrong index would be a bug of the driver; the remainder keeps it inside the block.
         let index = index as usize % self.count;
         // SAFETY: `index < count`, so the result stays inside the block.
-        unsafe { self.base.add(index * STRIDE) }
+        unsafe { self.base.add(index * self.stride) }
+    }
+
+    /// How many buffers there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// The bytes of a buffer that user space owns at the moment.

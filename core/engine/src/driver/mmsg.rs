@@ -31,7 +31,7 @@ const BATCH: usize = 64;
 /// that packets to one destination meet in the queue.
 const BUFFERS: usize = 1_536;
 /// Sends that may wait for [`Driver::wait`]: the rest of the buffers is for receiving.
-const QUEUE: usize = 1_024;
+pub(super) const QUEUE: usize = 1_024;
 const _: () = assert!(QUEUE <= super::queue::DATAGRAMS_MAX);
 const WAKE: Token = Token(usize::MAX);
 
@@ -43,22 +43,22 @@ pub struct MmsgConfig {
 }
 
 #[derive(Default)]
-struct Readiness {
+pub(super) struct Readiness {
     queued: bool,
 }
 
 /// The portable driver.
 pub struct Mmsg {
-    clock: Clock,
-    poll: Poll,
+    pub(super) clock: Clock,
+    pub(super) poll: Poll,
     events: Events,
     waker: DriverWaker,
-    memory: Memory,
-    free: Vec<u32>,
-    table: Table<Readiness>,
-    ready: Vec<u32>,
+    pub(super) memory: Memory,
+    pub(super) free: Vec<u32>,
+    pub(super) table: Table<Readiness>,
+    pub(super) ready: Vec<u32>,
     removed: Vec<(UdpSocket, u64)>,
-    queue: Queue,
+    pub(super) queue: Queue,
     /// Numbers of the queue's sends, by socket.
     order: Vec<u16>,
     messages: Messages,
@@ -67,7 +67,7 @@ pub struct Mmsg {
     names: Box<[[u8; NAME_BYTES]; BATCH]>,
     /// Bytes at the start of the headroom for the kernel's control message; 0: none is asked for.
     control_bytes: usize,
-    counters: DriverCounters,
+    pub(super) counters: DriverCounters,
 }
 
 // SAFETY: the raw pointers inside `headers` and `vectors` point into the boxes and the memory that
@@ -80,6 +80,11 @@ impl Mmsg {
     /// # Errors
     /// epoll or eventfd is refused (descriptor limit).
     pub fn new(config: MmsgConfig, clock: Clock) -> io::Result<Self> {
+        Self::with_memory(config, clock, Memory::new(BUFFERS))
+    }
+
+    /// The same with buffers of somebody's choice.
+    pub(super) fn with_memory(config: MmsgConfig, clock: Clock, memory: Memory) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
         let waker = DriverWaker::new(move || {
@@ -91,8 +96,8 @@ impl Mmsg {
             poll,
             events: Events::with_capacity(1024),
             waker,
-            memory: Memory::new(BUFFERS),
-            free: (0..BUFFERS as u32).rev().collect(),
+            free: (0..memory.count() as u32).rev().collect(),
+            memory,
             table: Table::new(config.sockets_max),
             ready: Vec::with_capacity(config.sockets_max),
             removed: Vec::with_capacity(config.sockets_max),
@@ -173,12 +178,14 @@ impl Mmsg {
         got == want
     }
 
-    fn flush(&mut self) {
+    /// Hands the queue to the kernel.
+    pub(super) fn flush(&mut self) {
         if self.queue.is_empty() {
             return;
         }
         let mut order = std::mem::take(&mut self.order);
-        order.extend(0..self.queue.sends().len() as u16);
+        let sends = self.queue.sends().iter().zip(0..);
+        order.extend(sends.filter(|(send, _)| send.count > 0).map(|(_, number)| number));
         // One call serves one socket: bring the sends of a socket together, in their order.
         order.sort_unstable_by_key(|number| (self.queue.send(*number).socket, *number));
         let mut rest = &order[..];
@@ -235,6 +242,22 @@ impl Mmsg {
                 }
                 done += 1;
             }
+        }
+    }
+
+    /// Waits, after everything was sent. `more`: whether something has come that is in no socket; what brings
+    /// it is watched by `poll`, too.
+    pub(super) fn sleep(&mut self, wait: Wait, more: impl Fn() -> bool) {
+        let Wait::Until { deadline, coalesce_us } = wait else { return self.poll_events(Duration::ZERO) };
+        if !self.ready.is_empty() || more() {
+            return self.poll_events(Duration::ZERO);
+        }
+        self.poll_events(deadline - self.clock.now());
+        // A nap after the first readiness lets packets gather: waking is dearer than they are.
+        if coalesce_us > 0 && (!self.ready.is_empty() || more()) {
+            let nap = Duration::from_micros(u64::from(coalesce_us));
+            std::thread::sleep(nap.min(deadline - self.clock.now()));
+            self.poll_events(Duration::ZERO);
         }
     }
 
@@ -357,19 +380,7 @@ impl Driver for Mmsg {
 
     fn wait(&mut self, wait: Wait) {
         self.flush();
-        match wait {
-            Wait::Until { deadline, coalesce_us } if self.ready.is_empty() => {
-                let left = deadline - self.clock.now();
-                self.poll_events(left);
-                // A nap after the first readiness lets packets gather: waking is dearer than they are.
-                if !self.ready.is_empty() && coalesce_us > 0 {
-                    let nap = Duration::from_micros(u64::from(coalesce_us));
-                    std::thread::sleep(nap.min(deadline - self.clock.now()));
-                    self.poll_events(Duration::ZERO);
-                }
-            }
-            _ => self.poll_events(Duration::ZERO),
-        }
+        self.sleep(wait, || false);
     }
 
     fn waker(&self) -> DriverWaker {

@@ -15,6 +15,8 @@ pub(super) const DATAGRAMS_MAX: usize = 2_048;
 pub(super) const RUN_MAX: u16 = 32;
 /// Bytes in a run: an IPv6 datagram's payload, with room.
 const RUN_BYTES_MAX: usize = 60_000;
+/// What stands for the buffer of a datagram that left.
+const LEFT: u32 = u32::MAX;
 /// Places of the index: many more than destinations that get more than one packet a turn.
 const INDEX: usize = 512;
 const NONE: u16 = u16::MAX;
@@ -39,6 +41,8 @@ pub(super) struct Send {
     /// Size of all its datagrams but the last, which may be shorter.
     pub segment: u16,
     pub destination: Name,
+    /// The send to the same destination before it.
+    pub before: Option<u16>,
     first: u16,
     last: u16,
     bytes: u16,
@@ -102,7 +106,16 @@ impl Queue {
 
     /// The buffer of the datagram that was queued as number `at`.
     pub(super) fn buffer(&self, at: usize) -> Option<u32> {
-        self.datagrams.get(at).map(|datagram| datagram.buffer)
+        self.datagrams.get(at).map(|datagram| datagram.buffer).filter(|buffer| *buffer != LEFT)
+    }
+
+    /// The first datagram of a send leaves by another way: its buffer is no longer the queue's. A send is
+    /// over when it has none ([`Send::count`]).
+    pub(super) fn leave(&mut self, number: u16) -> Option<Datagram> {
+        let send = self.sends.get_mut(usize::from(number)).filter(|send| send.count > 0)?;
+        let datagram = self.datagrams.get_mut(usize::from(send.first))?;
+        (send.count, send.first) = (send.count - 1, datagram.next);
+        Some(Datagram { buffer: std::mem::replace(&mut datagram.buffer, LEFT), ..*datagram })
     }
 
     /// Adds a datagram. The caller has seen that the queue is not full.
@@ -119,18 +132,21 @@ impl Queue {
         self.datagrams.push(Datagram { buffer, start, len, next: NONE });
         let place = &mut self.index[place(socket, &destination)];
         let destination = Name::from(destination);
+        let mut before = None;
         if let Some(send) = self.sends.get_mut(usize::from(*place))
             && send.socket == socket
             && send.destination == destination
-            && send.takes(len, self.segment_max)
         {
-            self.datagrams[usize::from(send.last)].next = number;
-            send.last = number;
-            send.count += 1;
-            send.bytes += len;
-            // A shorter one ends the run: where one datagram ends the next begins is told by size alone.
-            send.closed = len < send.segment;
-            return;
+            if send.takes(len, self.segment_max) {
+                self.datagrams[usize::from(send.last)].next = number;
+                send.last = number;
+                send.count += 1;
+                send.bytes += len;
+                // A shorter one ends the run: where one datagram ends the next begins is told by size alone.
+                send.closed = len < send.segment;
+                return;
+            }
+            before = Some(*place);
         }
         *place = self.sends.len() as u16;
         self.sends.push(Send {
@@ -138,6 +154,7 @@ impl Queue {
             count: 1,
             segment: len,
             destination,
+            before,
             first: number,
             last: number,
             bytes: len,
