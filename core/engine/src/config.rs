@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use bifrons_rtc::ice::{AddressPolicy, ConsentLoss};
 use bifrons_rtc::srtp::{Backend, Profile};
 
+use crate::driver::xdp::INTERFACES_MAX;
 use crate::id::LegId;
 
 /// Configuration of an engine.
@@ -16,6 +17,8 @@ pub struct EngineConfig {
     pub cores: Vec<usize>,
     /// What moves the datagrams.
     pub driver: DriverChoice,
+    /// Network interfaces of [`DriverChoice::Xdp`], 1–4. Each needs a receive queue for each worker.
+    pub xdp_interfaces: Vec<String>,
     /// Local addresses, the preferred first; never a wildcard. IPv4 and IPv6 apart.
     pub addresses: Vec<LocalAddress>,
     /// WebRTC peers are told the address itself as well, after the one that is advertised instead of it:
@@ -66,6 +69,7 @@ impl Default for EngineConfig {
             workers: 1,
             cores: Vec::new(),
             driver: DriverChoice::Auto,
+            xdp_interfaces: Vec::new(),
             addresses: Vec::new(),
             advertise_private_too: false,
             webrtc_port: None,
@@ -201,6 +205,8 @@ pub enum DriverChoice {
     Uring,
     /// recvmmsg, sendmmsg and epoll.
     Mmsg,
+    /// AF_XDP on [`EngineConfig::xdp_interfaces`], with the sockets of `Mmsg` for what does not go that way.
+    Xdp,
 }
 
 /// A local address and what peers are told of it.
@@ -255,6 +261,10 @@ impl EngineConfig {
         }
         if let Some(bad) = self.addresses.iter().find(|a| a.address.is_unspecified()) {
             return fail(format!("addresses: {} is a wildcard; name the address itself", bad.address));
+        }
+        if self.driver == DriverChoice::Xdp && !(1..=INTERFACES_MAX).contains(&self.xdp_interfaces.len()) {
+            let given = self.xdp_interfaces.len();
+            return fail(format!("xdp_interfaces: {given} given, 1 to {INTERFACES_MAX} needed"));
         }
         let (first, last) = self.rtp_port_range;
         if first == 0 || first > last {

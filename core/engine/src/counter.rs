@@ -171,7 +171,7 @@ pub struct Counters {
 }
 
 /// The names of the driver's counters, in order.
-const DRIVER_NAMES: [&str; 8] = [
+const DRIVER_NAMES: [&str; 17] = [
     "received",
     "sent",
     "send_failed",
@@ -180,6 +180,15 @@ const DRIVER_NAMES: [&str; 8] = [
     "receive_errors",
     "arena_empty",
     "system_calls",
+    "xdp_received",
+    "xdp_sent",
+    "xdp_malformed",
+    "xdp_send_ring_full",
+    "xdp_dropped",
+    "xdp_ring_full",
+    "xdp_no_frames",
+    "xdp_neighbours_postponed",
+    "xdp_neighbours_evicted",
 ];
 
 impl Default for Counters {
@@ -225,6 +234,15 @@ impl Counters {
             counted.receive_errors,
             counted.arena_empty,
             counted.system_calls,
+            counted.xdp_received,
+            counted.xdp_sent,
+            counted.xdp_malformed,
+            counted.xdp_send_ring_full,
+            counted.xdp_dropped,
+            counted.xdp_ring_full,
+            counted.xdp_no_frames,
+            counted.xdp_neighbours_postponed,
+            counted.xdp_neighbours_evicted,
         ];
         for (word, value) in self.driver.iter().zip(values) {
             word.store(value, Relaxed);

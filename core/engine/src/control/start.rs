@@ -1,7 +1,7 @@
 //! Starting: sockets, rings, threads.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
@@ -21,6 +21,7 @@ use crate::counter::Counters;
 use crate::driver::mmsg::{Mmsg, MmsgConfig};
 use crate::driver::sim::{Network, SimDriver, SimSocket};
 use crate::driver::uring::{self, Uring, UringConfig};
+use crate::driver::xdp::{Interface, Xdp, XdpConfig};
 use crate::driver::{Clock, Driver, thread};
 use crate::handshake::{Handshaker, HandshakerLink, WorkerLink};
 use crate::ports::Ports;
@@ -84,16 +85,7 @@ impl Engine {
         let settings = config.clone();
         let Assembled { mut engine, workers, handshaker, clock, mut report } =
             Self::assemble(config, certificate)?;
-        let uring = match (settings.driver, uring::probe()) {
-            (DriverChoice::Mmsg, _) => false,
-            (_, Ok(())) => true,
-            (DriverChoice::Uring, Err(why)) => return Err(StartError::Io(why)),
-            (DriverChoice::Auto, Err(why)) => {
-                report.lines.push(why);
-                false
-            }
-        };
-        report.lines.push(format!("driver: {}", if uring { "io_uring" } else { "mmsg" }));
+        let plan = Plan::make(&settings, &mut report)?;
         let wanted = settings.limits.legs * 2 + settings.addresses.len();
         let allowed = thread::raise_descriptor_limit().map_err(|error| StartError::Io(error.to_string()))?;
         let sockets_max = wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX));
@@ -112,18 +104,29 @@ impl Engine {
             let (tell, told) = mpsc::channel();
             let core = settings.cores.get(index).copied();
             let (stop, realtime) = (stop.clone(), settings.realtime);
+            let plan = plan.clone();
             let run = move || {
-                let lines = prepare_thread(index, core, realtime);
-                if uring {
-                    // Made on the thread that turns it.
-                    match Uring::new(UringConfig { sockets_max, hosted: false }, clock) {
+                let mut lines = prepare_thread(index, core, realtime);
+                // Made on the thread that turns it.
+                let failed = |why: String| drop(tell.send(Err(why)));
+                match plan {
+                    Plan::Uring => match Uring::new(UringConfig { sockets_max, hosted: false }, clock) {
                         Ok(driver) => run_worker(driver, parts, &tell, lines, &stop),
-                        Err(error) => drop(tell.send(Err(error.to_string()))),
-                    }
-                } else {
-                    match Mmsg::new(MmsgConfig { sockets_max }, clock) {
+                        Err(error) => failed(error.to_string()),
+                    },
+                    Plan::Mmsg => match Mmsg::new(MmsgConfig { sockets_max }, clock) {
                         Ok(driver) => run_worker(driver, parts, &tell, lines, &stop),
-                        Err(error) => drop(tell.send(Err(error.to_string()))),
+                        Err(error) => failed(error.to_string()),
+                    },
+                    Plan::Xdp(interfaces) => {
+                        let config = XdpConfig { sockets_max, worker: index as u8, interfaces };
+                        match Xdp::new(config, clock) {
+                            Ok(driver) => {
+                                lines.push(format!("worker {index}: {}", driver.describe()));
+                                run_worker(driver, parts, &tell, lines, &stop);
+                            }
+                            Err(error) => failed(error),
+                        }
                     }
                 }
             };
@@ -363,6 +366,45 @@ fn assemble<S: BoundSocket>(
         handshake_wake: Some(handshake_wake),
     };
     Ok((engine, parts, handshaker))
+}
+
+/// The driver that was chosen.
+#[derive(Clone)]
+enum Plan {
+    Uring,
+    Mmsg,
+    Xdp(Vec<Arc<Interface>>),
+}
+
+impl Plan {
+    fn make(config: &EngineConfig, report: &mut StartReport) -> Result<Self, StartError> {
+        let plan = match config.driver {
+            DriverChoice::Mmsg => Self::Mmsg,
+            DriverChoice::Uring => uring::probe().map(|()| Self::Uring).map_err(StartError::Io)?,
+            DriverChoice::Auto => match uring::probe() {
+                Ok(()) => Self::Uring,
+                Err(why) => {
+                    report.lines.push(why);
+                    Self::Mmsg
+                }
+            },
+            DriverChoice::Xdp => {
+                let addresses: Vec<IpAddr> = config.addresses.iter().map(|local| local.address).collect();
+                let open = |name: &String| Interface::open(name, &addresses, config.workers).map(Arc::new);
+                let interfaces: Result<Vec<_>, _> = config.xdp_interfaces.iter().map(open).collect();
+                Self::Xdp(interfaces.map_err(StartError::Io)?)
+            }
+        };
+        match &plan {
+            Self::Uring => report.lines.push("driver: io_uring".to_owned()),
+            Self::Mmsg => report.lines.push("driver: mmsg".to_owned()),
+            Self::Xdp(interfaces) => {
+                report.lines.push("driver: xdp".to_owned());
+                report.lines.extend(interfaces.iter().map(|interface| interface.describe()));
+            }
+        }
+        Ok(plan)
+    }
 }
 
 /// The threads of an engine that has its own.

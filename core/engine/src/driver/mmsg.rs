@@ -34,6 +34,8 @@ const BUFFERS: usize = 1_536;
 pub(super) const QUEUE: usize = 1_024;
 const _: () = assert!(QUEUE <= super::queue::DATAGRAMS_MAX);
 const WAKE: Token = Token(usize::MAX);
+/// Tokens from here downwards are no sockets of the table.
+const OTHERS: usize = usize::MAX - 1;
 
 /// How to make an [`Mmsg`].
 #[derive(Clone, Copy, Debug)]
@@ -178,6 +180,12 @@ impl Mmsg {
         got == want
     }
 
+    /// Watches another descriptor: what makes it readable ends a sleep and is not looked at otherwise.
+    pub(super) fn watch(&self, fd: RawFd, number: usize) -> io::Result<()> {
+        let token = Token(OTHERS - number);
+        self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
     /// Hands the queue to the kernel.
     pub(super) fn flush(&mut self) {
         if self.queue.is_empty() {
@@ -267,10 +275,8 @@ impl Mmsg {
             return; // interrupted: the worker turns and waits again
         }
         for event in self.events.iter() {
-            if event.token() == WAKE {
-                continue;
-            }
-            let index = event.token().0 as u32;
+            // The waker, or what the table does not have.
+            let Ok(index) = u32::try_from(event.token().0) else { continue };
             if let Some(slot) = self.table.get(index)
                 && !slot.extra.queued
             {

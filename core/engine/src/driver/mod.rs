@@ -1,7 +1,7 @@
 //! What moves datagrams between a worker and the kernel.
 //!
-//! One small trait, three bodies: `uring` (default), `mmsg` (every kernel), `sim` (a simulated
-//! network with virtual time). The engine above it is the same code for all.
+//! One small trait, four bodies: `uring` (default), `mmsg` (every kernel), `xdp` (past the kernel's stack),
+//! `sim` (a simulated network with virtual time). The engine above it is the same code for all.
 //!
 //! **Buffers.** A received datagram comes in a [`Buffer`] that the driver lends: at least
 //! [`HEADROOM`] bytes are free before it, so that a header can grow downwards, and it can be sent
@@ -22,7 +22,7 @@ mod table;
 pub mod thread;
 mod timestamp;
 pub mod uring;
-mod xdp;
+pub mod xdp;
 
 pub use clock::Clock;
 
@@ -99,6 +99,25 @@ pub struct DriverCounters {
     pub arena_empty: u64,
     /// Calls into the kernel.
     pub system_calls: u64,
+    /// Of those received, packets that came by an AF_XDP ring and not through a socket.
+    pub xdp_received: u64,
+    /// Of those sent, packets that went by an AF_XDP ring.
+    pub xdp_sent: u64,
+    /// Packets of a ring that were no UDP datagram to a port of the worker's after all: a wrong checksum, a
+    /// source that cannot be, a port that has just been closed.
+    pub xdp_malformed: u64,
+    /// Sends that found their ring full.
+    pub xdp_send_ring_full: u64,
+    /// Packets that the kernel dropped before a ring for another reason than the two below.
+    pub xdp_dropped: u64,
+    /// Packets that the kernel dropped because the worker's ring was full.
+    pub xdp_ring_full: u64,
+    /// Times that the kernel found no frame to fill.
+    pub xdp_no_frames: u64,
+    /// Packets that went through a socket because too many questions were asked of the kernel at that time.
+    pub xdp_neighbours_postponed: u64,
+    /// Destinations whose way was forgotten for want of room.
+    pub xdp_neighbours_evicted: u64,
 }
 
 /// Moves datagrams. All calls come from the worker's thread.

@@ -12,6 +12,7 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::bpf;
+use super::neighbour::Device;
 use super::program::{PORTS, Program, XDP_PASS};
 
 /// Interfaces at most.
@@ -56,7 +57,8 @@ impl Interface {
     /// # Errors
     /// What is missing, in words: a right, a queue for each worker, an address, a driver that can.
     pub fn open(name: &str, addresses: &[IpAddr], workers: usize) -> Result<Self, String> {
-        let fail = |what: &str, error: io::Error| Err(format!("xdp: {name}: {what}: {error}{}", hint(&error)));
+        let fail =
+            |what: &str, error: io::Error| Err(format!("xdp: {name}: {what}: {error}{}", hint(&error)));
         if workers > WORKERS_MAX {
             return Err(format!("xdp: {workers} workers; it can serve {WORKERS_MAX}"));
         }
@@ -103,8 +105,9 @@ impl Interface {
             sockets: sockets.as_raw_fd(),
             otherwise: XDP_PASS,
         };
-        let program = bpf::load(&program.assemble())
-            .map_err(|(error, log)| format!("xdp: {name}: loading the program: {error}{}\n{log}", hint(&error)))?;
+        let program = bpf::load(&program.assemble()).map_err(|(error, log)| {
+            format!("xdp: {name}: loading the program: {error}{}\n{log}", hint(&error))
+        })?;
         let (link, native) = match bpf::attach(&program, found.index, bpf::NATIVE) {
             Ok(link) => (link, true),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
@@ -135,12 +138,10 @@ impl Interface {
         self.index
     }
 
-    pub(super) fn mac(&self) -> [u8; 6] {
-        self.mac
-    }
-
-    pub(super) fn mtu(&self) -> usize {
-        self.mtu
+    /// For the question where packets go.
+    pub(super) fn way_out(&self) -> Device {
+        // At most `MTU_MAX`.
+        Device { index: self.index, mac: self.mac, mtu: self.mtu as u16 }
     }
 
     pub(super) fn addresses(&self) -> &[IpAddr] {

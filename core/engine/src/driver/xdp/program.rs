@@ -206,11 +206,11 @@ impl Program<'_> {
         code.jump_if(R4, half([0x86, 0xdd]), ipv6);
         code.jump_unless(R4, half([0x08, 0x00]), pass);
 
-        // Version 4 and a header of five words; no flag "more fragments" and offset 0.
+        // Version 4 and a header of five words; of the flags "do not fragment" at most, and offset 0.
         code.load(R4, Size::Byte, R2, ETHERNET);
         code.jump_unless(R4, 0x45, pass);
         code.load(R4, Size::Half, R2, ETHERNET + 6);
-        code.and(R4, half([0x3f, 0xff]).cast_signed());
+        code.and(R4, half([0xbf, 0xff]).cast_signed());
         code.jump_unless(R4, 0, pass);
         code.load(R4, Size::Byte, R2, ETHERNET + 9);
         code.jump_unless(R4, UDP, pass);

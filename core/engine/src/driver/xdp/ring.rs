@@ -25,8 +25,8 @@ impl Mapping {
                 page_offset,
             )
         };
-        match NonNull::new(base.cast()) {
-            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(Self { base, bytes }),
+        match NonNull::new(base.cast::<u8>()) {
+            Some(start) if base != libc::MAP_FAILED => Ok(Self { base: start, bytes }),
             _ => Err(io::Error::last_os_error()),
         }
     }
@@ -212,7 +212,8 @@ mod tests {
     #[repr(C, align(64))]
     struct Block([u32; 64]);
 
-    const AT: libc::xdp_ring_offset = libc::xdp_ring_offset { producer: 0, consumer: 64, flags: 68, desc: 128 };
+    const AT: libc::xdp_ring_offset =
+        libc::xdp_ring_offset { producer: 0, consumer: 64, flags: 68, desc: 128 };
 
     /// Both ends over the same memory, with indexes that soon wrap.
     fn pair() -> (Producer<u64>, Consumer<u64>) {

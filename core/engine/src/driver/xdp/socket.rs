@@ -47,12 +47,9 @@ impl Socket {
         if shared.is_none() {
             umem::register(fd, memory)?;
         }
-        for ring in [
-            libc::XDP_UMEM_FILL_RING,
-            libc::XDP_UMEM_COMPLETION_RING,
-            libc::XDP_RX_RING,
-            libc::XDP_TX_RING,
-        ] {
+        for ring in
+            [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING, libc::XDP_TX_RING]
+        {
             set_option(fd, libc::SOL_XDP, ring, &RING)?;
         }
         // Kernels that do not know it take 32.
@@ -60,7 +57,8 @@ impl Socket {
         let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BYTES);
         // SAFETY: all-zero is a valid value of this plain C structure.
         let mut at: libc::xdp_mmap_offsets = unsafe { zeroed() };
-        get_option(fd, libc::XDP_MMAP_OFFSETS, &mut at)?;
+        // SAFETY: the option is this structure.
+        unsafe { get_option(fd, libc::XDP_MMAP_OFFSETS, &mut at) }?;
         let socket = Self {
             received: Consumer::map(fd, libc::XDP_PGOFF_RX_RING, &at.rx, RING)?,
             sends: Producer::map(fd, libc::XDP_PGOFF_TX_RING, &at.tx, RING)?,
@@ -88,7 +86,8 @@ impl Socket {
     /// Whether the device reads and writes the buffers itself.
     pub(super) fn is_zero_copy(&self) -> bool {
         let mut options = libc::xdp_options { flags: 0 };
-        get_option(self.fd(), libc::XDP_OPTIONS, &mut options).is_ok()
+        // SAFETY: the option is this structure.
+        unsafe { get_option(self.fd(), libc::XDP_OPTIONS, &mut options) }.is_ok()
             && options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0
     }
 
@@ -108,7 +107,8 @@ impl Socket {
     pub(super) fn statistics(&self) -> Option<Statistics> {
         // SAFETY: all-zero is a valid value of this plain C structure.
         let mut statistics: Statistics = unsafe { zeroed() };
-        get_option(self.fd(), libc::XDP_STATISTICS, &mut statistics).ok().map(|()| statistics)
+        // SAFETY: the option is this structure.
+        unsafe { get_option(self.fd(), libc::XDP_STATISTICS, &mut statistics) }.ok().map(|()| statistics)
     }
 }
 
@@ -119,11 +119,11 @@ pub(super) fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, va
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// `T`: the plain C structure of the option, of which an older kernel fills less.
-fn get_option<T>(fd: RawFd, name: libc::c_int, value: &mut T) -> io::Result<()> {
+/// # Safety
+/// `T` is the plain C structure of the option, of which an older kernel fills less.
+unsafe fn get_option<T>(fd: RawFd, name: libc::c_int, value: &mut T) -> io::Result<()> {
     let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: value and length outlive the call; the kernel writes at most `len` bytes.
-    let result =
-        unsafe { libc::getsockopt(fd, libc::SOL_XDP, name, (&raw mut *value).cast(), &raw mut len) };
+    let result = unsafe { libc::getsockopt(fd, libc::SOL_XDP, name, (&raw mut *value).cast(), &raw mut len) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
