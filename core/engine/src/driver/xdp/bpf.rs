@@ -10,6 +10,7 @@ const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE: libc::c_int = 2;
 const PROGRAM_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
+const LINK_DETACH: libc::c_int = 34;
 
 /// An array map.
 pub(super) const ARRAY: u32 = 2;
@@ -126,4 +127,11 @@ pub(super) fn attach(program: &OwnedFd, interface: u32, flags: u32) -> io::Resul
     let mut attribute = LinkCreate { program, interface, attach: ATTACH_XDP, flags };
     // SAFETY: the structure has no pointers; the command gives a descriptor.
     unsafe { descriptor(LINK_CREATE, &mut attribute) }
+}
+
+/// Takes a program off its interface, though its link stays open.
+pub(super) fn detach(link: &OwnedFd) -> io::Result<()> {
+    let mut link = link.as_raw_fd() as u32;
+    // SAFETY: the structure is this one word.
+    unsafe { bpf(LINK_DETACH, &mut link) }.map(drop)
 }

@@ -48,7 +48,7 @@ pub struct Interface {
     ports: PortTable,
     sockets: OwnedFd,
     native: bool,
-    _link: OwnedFd,
+    link: OwnedFd,
 }
 
 impl Interface {
@@ -119,7 +119,7 @@ impl Interface {
             },
         };
         let name = name.to_owned();
-        Ok(Self { name, index: found.index, mac, mtu, addresses, ports, sockets, native, _link: link })
+        Ok(Self { name, index: found.index, mac, mtu, addresses, ports, sockets, native, link })
     }
 
     /// One line for the start report.
@@ -127,6 +127,14 @@ impl Interface {
         let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
         let mode = if self.native { "native" } else { "generic (its driver has no XDP: slower)" };
         format!("xdp: {} {}, {mode}", self.name, addresses.join(" "))
+    }
+
+    /// Takes the program off. From then on everything comes through the sockets.
+    ///
+    /// # Errors
+    /// The kernel is older than 5.9.
+    pub fn detach(&self) -> io::Result<()> {
+        bpf::detach(&self.link)
     }
 
     /// Its name.
