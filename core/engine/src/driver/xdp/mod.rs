@@ -152,8 +152,8 @@ impl Xdp {
             devices.push(Device { interface, socket, ports, filling: 0 });
         }
         let ways_out: Vec<_> = devices.iter().map(|device| device.interface.way_out()).collect();
-        let neighbours =
-            Neighbours::new(&ways_out).map_err(|error| format!("xdp: asking the kernel for routes: {error}"))?;
+        let neighbours = Neighbours::new(&ways_out)
+            .map_err(|error| format!("xdp: asking the kernel for routes: {error}"))?;
         let sockets = Mmsg::with_memory(MmsgConfig { sockets_max }, clock, memory)
             .map_err(|error| error.to_string())?;
         for (number, device) in devices.iter().enumerate() {
