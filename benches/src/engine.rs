@@ -16,6 +16,7 @@ use crate::calls::{Calls, Scenario};
 use crate::client::Remote;
 use crate::codec::Codec;
 use crate::media::{Command, End, Sending, VIDEO_PAYLOAD_TYPE};
+use crate::netns::{self, Netns};
 use crate::sdes::{self, Srtp};
 
 /// Whether a thread of this process is the engine's (names are cut at 15 bytes).
@@ -28,6 +29,8 @@ pub fn is_engine_thread(name: &str) -> bool {
 pub struct InProcess {
     engine: Arc<Mutex<Engine>>,
     profile: Profile,
+    /// Where its sockets are, if not here.
+    netns: Option<Arc<Netns>>,
     /// The source and the outputs of the fan-out scenario.
     fan: Arc<Mutex<(Option<StreamRef>, Vec<StreamRef>)>>,
 }
@@ -39,6 +42,7 @@ impl InProcess {
     /// The engine says why.
     pub fn start(
         ip: IpAddr,
+        netns: Option<Arc<Netns>>,
         core: usize,
         driver: DriverChoice,
         profile: Profile,
@@ -55,11 +59,12 @@ impl InProcess {
             coalesce_us,
             ..EngineConfig::default()
         };
-        let (engine, report) = Engine::start(config).map_err(|error| error.to_string())?;
+        let started = netns::within(netns.as_deref(), || Engine::start(config))?;
+        let (engine, report) = started.map_err(|error| error.to_string())?;
         for line in report.lines {
             eprintln!("engine: {line}");
         }
-        let engine = Self { engine: Arc::new(Mutex::new(engine)), profile, fan: Arc::default() };
+        let engine = Self { engine: Arc::new(Mutex::new(engine)), profile, netns, fan: Arc::default() };
         let notices = engine.clone();
         tokio::spawn(async move {
             loop {
@@ -177,7 +182,7 @@ impl InProcess {
         let mut engine = self.lock();
         let fail = |error: bifrons_engine::media::MediaError| error.to_string();
         let open = RtpOpen { near, ..RtpOpen::default() };
-        let local = engine.open_rtp_leg(open).map_err(fail)?;
+        let local = netns::within(self.netns.as_deref(), || engine.open_rtp_leg(open))?.map_err(fail)?;
         let remote = RtpRemote { rtp: remote, rtcp: None, rtcp_mux: false, sdes };
         engine.set_rtp_remote(local.leg, remote).map_err(fail)?;
         engine

@@ -11,6 +11,7 @@
 //! | `place` | many calls: ramps and storms |
 //! | `rtpengine`, `bencode`, `sdes` | the same in rtpengine, by its NG protocol |
 //! | `engine` | the engine in this process, without a gateway |
+//! | `netns` | sockets in the server's network namespace |
 //! | `floor` | what the kernel alone takes for a packet |
 //! | `proc`, `report` | the server from outside; what a step measured |
 //! | `summary`, `plot` | one report from the steps of many servers, with pictures |
@@ -25,6 +26,7 @@ mod floor;
 mod histogram;
 mod janus;
 mod media;
+mod netns;
 mod place;
 mod plot;
 mod proc;
@@ -66,12 +68,23 @@ pub struct Load {
     /// What a call is.
     #[arg(long)]
     scenario: calls::Scenario,
-    /// WebSocket address of the server; rtpengine's NG address in its scenarios.
+    /// WebSocket address of the server; rtpengine's NG address in its scenarios; in those of the engine, the
+    /// engine's address (the port says nothing).
     #[arg(long, default_value = "127.0.0.1:8188")]
     server: SocketAddr,
     /// Process to be measured, with its children.
     #[arg(long)]
     pid: Option<u32>,
+    /// Network namespace of the server, a name of `ip netns`: the floor is measured from there to here, and the
+    /// engine's sockets are made there. Default: all are here.
+    #[arg(long)]
+    server_netns: Option<String>,
+    /// Kernel threads that receive for the server: threaded NAPI of its interface. What they use is counted to it.
+    #[arg(long, value_delimiter = ',')]
+    server_threads: Vec<u32>,
+    /// The same of the generator.
+    #[arg(long, value_delimiter = ',')]
+    own_threads: Vec<u32>,
     /// What the server is called in the report.
     #[arg(long, default_value = "bifrons")]
     label: String,

@@ -57,11 +57,11 @@ pub struct Usage {
 }
 
 impl Snapshot {
-    /// Looks at `pid` and every process that descends from it.
+    /// Looks at `pid` and every process that descends from it, and at kernel threads that work for it.
     ///
     /// # Errors
     /// There is no such process, or its files cannot be read.
-    pub fn take(pid: u32) -> Result<Self, String> {
+    pub fn take(pid: u32, kernel_threads: &[u32]) -> Result<Self, String> {
         let mut snapshot = Self {
             at: Instant::now(),
             threads: BTreeMap::new(),
@@ -70,7 +70,7 @@ impl Snapshot {
             machine_ns: machine_ns(),
             stolen_ns: stolen_ns(),
         };
-        for pid in family(pid) {
+        for pid in family(pid).iter().chain(kernel_threads).copied() {
             snapshot.add(pid).map_err(|error| format!("process {pid}: {error}"))?;
         }
         Ok(snapshot)
@@ -78,7 +78,7 @@ impl Snapshot {
 
     /// How many threads there are.
     pub fn threads(&self) -> usize {
-        self.threads.len()
+        self.threads.values().filter(|(name, _)| !is_napi_thread(name)).count()
     }
 
     /// Scheduling by kind of thread; of several the first that is not the ordinary one.
@@ -99,7 +99,7 @@ impl Snapshot {
         usage.machine_ns = self.machine_ns.saturating_sub(before.machine_ns);
         usage.stolen_ns = self.stolen_ns.saturating_sub(before.stolen_ns);
         for (tid, (name, now)) in self.threads.iter().filter(|(_, (name, _))| which(name)) {
-            usage.threads += 1;
+            usage.threads += usize::from(!is_napi_thread(name));
             let cpu_ns = match before.threads.get(tid) {
                 Some((_, then)) => {
                     usage.switches.0 += now.voluntary.saturating_sub(then.voluntary);
@@ -200,8 +200,16 @@ fn field(status: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
+/// Whether a kernel thread polls a network interface (`napi/INTERFACE-NUMBER`).
+pub fn is_napi_thread(name: &str) -> bool {
+    name.starts_with("napi/")
+}
+
 /// `hloop 8123` and `worker-3` are of one kind each.
 fn kind_of(name: &str) -> String {
+    if is_napi_thread(name) {
+        return "napi".to_owned();
+    }
     let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
     kind.split(' ').next().unwrap_or("").trim_end_matches(['-', '_', '/']).to_owned()
 }
@@ -231,15 +239,15 @@ mod tests {
 
     #[test]
     fn sees_itself_work() {
-        let before = Snapshot::take(std::process::id()).unwrap();
+        let before = Snapshot::take(std::process::id(), &[]).unwrap();
         let until = Instant::now() + std::time::Duration::from_millis(30);
         while Instant::now() < until {
             std::hint::spin_loop();
         }
-        let after = Snapshot::take(std::process::id()).unwrap();
+        let after = Snapshot::take(std::process::id(), &[]).unwrap();
         let usage = after.since(&before, |_| true);
         assert!(usage.cpu_ns > 0 && usage.threads > 0 && after.rss_kib > 0 && after.descriptors > 0);
-        assert!(Snapshot::take(u32::MAX).is_err());
+        assert!(Snapshot::take(u32::MAX, &[]).is_err());
     }
 
     #[test]
@@ -258,6 +266,7 @@ mod tests {
         assert_eq!(kind_of("hloop 1234"), "hloop");
         assert_eq!(kind_of("bifrons-worker-12"), "bifrons-worker");
         assert_eq!(kind_of("janus"), "janus");
+        assert_eq!(kind_of("napi/s12345-819"), "napi");
     }
 
     #[test]
@@ -269,11 +278,11 @@ mod tests {
 
     #[test]
     fn what_this_program_uses_is_seen() {
-        let before = Snapshot::take(std::process::id()).unwrap();
+        let before = Snapshot::take(std::process::id(), &[]).unwrap();
         let begun = Instant::now();
         // Work by the scheduler's count, not by the clock: on a busy machine it takes longer.
         loop {
-            let usage = Snapshot::take(std::process::id()).unwrap().since(&before, |_| true);
+            let usage = Snapshot::take(std::process::id(), &[]).unwrap().since(&before, |_| true);
             if usage.cpu_ns > 100_000_000 && usage.machine_ns >= 50_000_000 {
                 break;
             }

@@ -50,6 +50,10 @@ pub struct Step {
     pub floor_us: f64,
     /// The same as `cpu_us_per_packet`, of the busiest kind of thread.
     pub cpu_us_per_packet_busiest: f64,
+    /// Of `cpu_us_per_packet`: kernel threads that receive from the network for the server (threaded NAPI); 0 where
+    /// whoever sends pays for that.
+    #[serde(default)]
+    pub napi_us_per_packet: f64,
     /// CPU time of the server, share of one core.
     pub cpu_share: f64,
     /// CPU share by kind of thread.
@@ -211,6 +215,7 @@ impl Step {
             cpu_us_per_call_s: usage.cpu_ns as f64 / 1e3 / usage.seconds / calls.0.max(1) as f64,
             floor_us: parts.floor_us,
             cpu_us_per_packet_busiest: packet_us(busiest),
+            napi_us_per_packet: packet_us(usage.by_thread.get("napi").copied().unwrap_or(0)),
             cpu_share: share(usage.cpu_ns),
             cpu_share_by_thread: usage
                 .by_thread
@@ -269,8 +274,8 @@ impl Step {
 
     /// Heading of the table.
     pub const HEADING: &'static str = "\
-| server | scenario | calls | pkt/s | CPU µs/pkt | floor µs | CPU % | KiB/call | thr/call | set-ups/s | set-up p50/p99 ms | lost | p50/p99 ms | generator CPU %, late p99 ms | others CPU % |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
+| server | scenario | calls | pkt/s | CPU µs/pkt | of it NAPI | floor µs | CPU % | KiB/call | thr/call | set-ups/s | set-up p50/p99 ms | lost | p50/p99 ms | generator CPU %, late p99 ms | others CPU % |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 
     /// Share of all packets that did not come out.
     pub fn lost_share(&self) -> f64 {
@@ -280,13 +285,14 @@ impl Step {
     /// Its row in the table.
     pub fn row(&self) -> String {
         format!(
-            "| {} | {} {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0}/{:.0} | {:.3} % | {} | {:.0}, {:.1} | {:.0} |",
+            "| {} | {} {} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0}/{:.0} | {:.3} % | {} | {:.0}, {:.1} | {:.0} |",
             self.server,
             self.scenario,
             self.profile,
             self.calls,
             self.forwarded_per_s,
             self.cpu_us_per_packet,
+            self.napi_us_per_packet,
             self.floor_us,
             self.cpu_share * 100.0,
             self.kib_per_call,

@@ -19,8 +19,9 @@ use crate::engine::{InProcess, PlainSockets, is_engine_thread, plain_sockets};
 use crate::histogram::Histogram;
 use crate::janus::{Handle, Janus};
 use crate::media::{Command, Event, Media, Sending, Window};
+use crate::netns::Netns;
 use crate::place::{Placer, Ramp, Server};
-use crate::proc::Snapshot;
+use crate::proc::{Snapshot, is_napi_thread};
 use crate::report::{Parts, Step, Storm};
 use crate::rtpengine::Rtpengine;
 use crate::{DriverName, Load, Profile, floor, uas};
@@ -57,13 +58,15 @@ struct Run<'a> {
     /// Number of the next call.
     next: u32,
     floor_us: f64,
+    /// Where the server is, if not here.
+    netns: Option<Arc<Netns>>,
 }
 
 impl<'a> Run<'a> {
     async fn all(arguments: &'a Load) -> Result<(), String> {
         let mut run = Self::start(arguments).await?;
         let pid = run.measured_pid()?;
-        let idle = Snapshot::take(pid)?;
+        let (idle, _) = run.look(pid)?;
         let mut rows = Vec::new();
         let result = run.steps(pid, &idle, &mut rows).await;
         println!("{}", Step::HEADING);
@@ -73,7 +76,10 @@ impl<'a> Run<'a> {
     }
 
     async fn steps(&mut self, pid: u32, idle: &Snapshot, rows: &mut Vec<String>) -> Result<(), String> {
-        self.floor_us = floor::measure(self.arguments.address, self.arguments.engine_core)?;
+        self.floor_us = {
+            let Load { address, server, server_threads, engine_core, .. } = self.arguments;
+            floor::measure(*address, server.ip(), self.netns.as_deref(), server_threads, *engine_core)?
+        };
         for target in &self.arguments.calls {
             let step = self.step(*target, pid, idle).await?;
             for warning in &step.warnings {
@@ -106,6 +112,10 @@ impl<'a> Run<'a> {
 
         let PlainSockets { rtp, addresses: plain, rtcp } =
             plain_sockets(arguments.address, arguments.plain_sockets.max(2))?;
+        let netns = arguments.server_netns.as_deref().map(|name| {
+            Netns::open(name).map(Arc::new).map_err(|error| format!("network namespace {name}: {error}"))
+        });
+        let netns = netns.transpose()?;
         let (events, mut heard) = tokio_mpsc::unbounded_channel();
         let media = spawn_media(arguments, rtp, events)?;
         let broken: Arc<Mutex<Vec<(u32, String)>>> = Arc::default();
@@ -133,7 +143,14 @@ impl<'a> Run<'a> {
                     DriverName::Mmsg => DriverChoice::Mmsg,
                 };
                 let (core, coalesce_us) = (arguments.engine_core, arguments.engine_coalesce_us);
-                Server::Engine(InProcess::start(arguments.address, core, driver, profile, coalesce_us)?)
+                Server::Engine(InProcess::start(
+                    arguments.server.ip(),
+                    netns.clone(),
+                    core,
+                    driver,
+                    profile,
+                    coalesce_us,
+                )?)
             }
         };
         let codec = arguments.codec;
@@ -170,6 +187,7 @@ impl<'a> Run<'a> {
             given_up: false,
             next: 0,
             floor_us: 0.0,
+            netns,
         })
     }
 
@@ -245,22 +263,27 @@ impl<'a> Run<'a> {
             setups_per_s,
             setups,
             window: counted,
-            usage: after.since(before, |name| !engine || is_engine_thread(name)),
+            usage: after.since(before, |name| !engine || is_engine_thread(name) || is_napi_thread(name)),
             server: (idle, after),
-            scheduling: after.scheduling(|name| !engine || is_engine_thread(name)),
+            scheduling: after.scheduling(|name| !engine || is_engine_thread(name) || is_napi_thread(name)),
             own: own_after.since(own_before, |name| !engine || !is_engine_thread(name)),
             storm,
         })
     }
 
+    /// A look at the server and one at the generator.
+    fn look(&self, pid: u32) -> Result<(Snapshot, Snapshot), String> {
+        let Load { server_threads, own_threads, .. } = self.arguments;
+        Ok((Snapshot::take(pid, server_threads)?, Snapshot::take(std::process::id(), own_threads)?))
+    }
+
     /// One window, and the processes before and after it.
     async fn measure(&self, pid: u32) -> Result<Measured, String> {
         let window = Duration::from_secs(self.arguments.window);
-        let own_pid = std::process::id();
-        let (before, own_before) = (Snapshot::take(pid)?, Snapshot::take(own_pid)?);
+        let (before, own_before) = self.look(pid)?;
         self.placer.calls.media.tell(Command::Open(window));
         tokio::time::sleep(window).await;
-        let (after, own_after) = (Snapshot::take(pid)?, Snapshot::take(own_pid)?);
+        let (after, own_after) = self.look(pid)?;
         Ok(Measured { counted: self.close().await?, before, after, own_before, own_after })
     }
 
@@ -275,13 +298,12 @@ impl<'a> Run<'a> {
     async fn storm(&mut self, length: Duration, pid: u32) -> Result<Storm, String> {
         let concurrency = self.arguments.storm_concurrency;
         eprintln!("storm for {} s, {concurrency} at once", length.as_secs());
-        let own_pid = std::process::id();
-        let (before, own_before) = (Snapshot::take(pid)?, Snapshot::take(own_pid)?);
+        let (before, own_before) = self.look(pid)?;
         self.placer.calls.media.tell(Command::Open(length));
         let (ramp, next) = self.placer.storm(self.next, length, concurrency).await?;
-        let usage = Snapshot::take(pid)?.since(&before, |_| true);
-        let own = Snapshot::take(own_pid)?.since(&own_before, |_| true);
+        let (after, own_after) = self.look(pid)?;
         self.next = next;
+        let (usage, own) = (after.since(&before, |_| true), own_after.since(&own_before, |_| true));
         Ok(Storm::new(&ramp, &self.close().await?, &usage, &own))
     }
 }
