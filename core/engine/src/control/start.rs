@@ -33,10 +33,11 @@ use crate::worker_set::SharedWorkerSet;
 
 /// How long a start goes on trying a port that a process before us may not have let go of yet.
 const BIND_PATIENCE: Duration = Duration::from_millis(1_500);
-/// Receive buffer of a shared socket, bytes; what the kernel grants of it.
-const SHARED_RECEIVE_BYTES: usize = 4 << 20;
-/// Receive buffer of an RTP leg's socket, bytes.
-const RTP_RECEIVE_BYTES: usize = 256 << 10;
+/// Receive buffer and send buffer of a shared socket, bytes; what the kernel grants of them. What is sent counts
+/// until the network card is done with it: a frame to 200 viewers is 4 MiB to the kernel.
+const SHARED_BUFFER_BYTES: usize = 4 << 20;
+/// The same of an RTP leg's socket.
+const RTP_BUFFER_BYTES: usize = 256 << 10;
 /// Bytes of video history a worker.
 const HISTORY_BYTES: usize = 16 << 20;
 /// SCHED_FIFO priority of workers where it is allowed, else their nice value.
@@ -158,7 +159,7 @@ impl Engine {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         let mut random = || EngineRandom::system().map_err(|error| StartError::Io(error.to_string()));
-        let bind: Binder<UdpSocket> = Box::new(|address| bind_udp(address, RTP_RECEIVE_BYTES));
+        let bind: Binder<UdpSocket> = Box::new(|address| bind_udp(address, RTP_BUFFER_BYTES));
         let shared = |address: SocketAddr| bind_patiently(address);
         let (mut engine, workers, handshaker) =
             assemble(config, certificate, EngineClock::Real(clock), unix_nanos, &mut random, bind, shared)?;
@@ -480,14 +481,15 @@ fn prepare_thread(index: usize, core: Option<usize>, realtime: bool) -> Vec<Stri
     lines
 }
 
-fn bind_udp(address: SocketAddr, receive_bytes: usize) -> std::io::Result<UdpSocket> {
+fn bind_udp(address: SocketAddr, buffer_bytes: usize) -> std::io::Result<UdpSocket> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     // The kernel gives what its limit allows.
-    let _ = socket.set_recv_buffer_size(receive_bytes);
+    let _ = socket.set_recv_buffer_size(buffer_bytes);
+    let _ = socket.set_send_buffer_size(buffer_bytes);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
@@ -497,7 +499,7 @@ fn bind_udp(address: SocketAddr, receive_bytes: usize) -> std::io::Result<UdpSoc
 fn bind_patiently(address: SocketAddr) -> Result<UdpSocket, StartError> {
     let until = std::time::Instant::now() + BIND_PATIENCE;
     loop {
-        match bind_udp(address, SHARED_RECEIVE_BYTES) {
+        match bind_udp(address, SHARED_BUFFER_BYTES) {
             Ok(socket) => return Ok(socket),
             Err(error)
                 if error.kind() == std::io::ErrorKind::AddrInUse && std::time::Instant::now() < until =>
