@@ -59,37 +59,7 @@ impl Interface {
     pub fn open(name: &str, addresses: &[IpAddr], workers: usize) -> Result<Self, String> {
         let fail =
             |what: &str, error: io::Error| Err(format!("xdp: {name}: {what}: {error}{}", hint(&error)));
-        if workers > WORKERS_MAX {
-            return Err(format!("xdp: {workers} workers; it can serve {WORKERS_MAX}"));
-        }
-        let found = match Found::look(name) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Err(format!("xdp: there is no network interface \"{name}\"")),
-            Err(error) => return fail("reading its addresses", error),
-        };
-        let Some(mac) = found.mac else {
-            return Err(format!("xdp: {name} is no Ethernet interface"));
-        };
-        let (mtu, queues) = match ask(name) {
-            Ok(asked) => asked,
-            Err(error) => return fail("reading its MTU", error),
-        };
-        if mtu > MTU_MAX {
-            return Err(format!(
-                "xdp: {name} has an MTU of {mtu}; at most {MTU_MAX} is possible (ip link set {name} mtu 1500)"
-            ));
-        }
-        if queues < workers {
-            return Err(format!(
-                "xdp: {name} has {queues} receive queues for {workers} workers; each needs one \
-                 (ethtool -L {name} combined {workers}, or fewer workers)"
-            ));
-        }
-        let is_here = |address: &&IpAddr| found.addresses.contains(address);
-        let addresses: Vec<IpAddr> = addresses.iter().filter(is_here).copied().collect();
-        if addresses.is_empty() {
-            return Err(format!("xdp: {name} has none of the addresses that media are received on"));
-        }
+        let Fit { index, mac, mtu, addresses, .. } = Fit::find(name, addresses, workers)?;
         let ports = match PortTable::new(addresses.len()) {
             Ok(ports) => ports,
             Err(error) => return fail("making the table of ports", error),
@@ -108,18 +78,28 @@ impl Interface {
         let program = bpf::load(&program.assemble()).map_err(|(error, log)| {
             format!("xdp: {name}: loading the program: {error}{}\n{log}", hint(&error))
         })?;
-        let (link, native) = match bpf::attach(&program, found.index, bpf::NATIVE) {
+        let (link, native) = match bpf::attach(&program, index, bpf::NATIVE) {
             Ok(link) => (link, true),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 return fail("another XDP program is attached to it", error);
             }
-            Err(_) => match bpf::attach(&program, found.index, bpf::GENERIC) {
+            Err(_) => match bpf::attach(&program, index, bpf::GENERIC) {
                 Ok(link) => (link, false),
                 Err(error) => return fail("attaching the program", error),
             },
         };
         let name = name.to_owned();
-        Ok(Self { name, index: found.index, mac, mtu, addresses, ports, sockets, native, link })
+        Ok(Self { name, index, mac, mtu, addresses, ports, sockets, native, link })
+    }
+
+    /// What [`Interface::open`] finds before it attaches anything, in a line.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(name: &str, addresses: &[IpAddr], workers: usize) -> Result<String, String> {
+        let Fit { mtu, queues, addresses, .. } = Fit::find(name, addresses, workers)?;
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        Ok(format!("{name} {}, MTU {mtu}, receive queues: {queues}", addresses.join(" ")))
     }
 
     /// One line for the start report.
@@ -169,6 +149,54 @@ impl Interface {
     /// Gives the packets of a queue to an AF_XDP socket that is bound to it.
     pub(super) fn join(&self, queue: u32, socket: RawFd) -> io::Result<()> {
         bpf::put_socket(&self.sockets, queue, socket)
+    }
+}
+
+/// An interface that can serve.
+struct Fit {
+    index: u32,
+    mac: [u8; 6],
+    mtu: usize,
+    queues: usize,
+    /// Those of the engine's addresses that it has.
+    addresses: Vec<IpAddr>,
+}
+
+impl Fit {
+    fn find(name: &str, addresses: &[IpAddr], workers: usize) -> Result<Self, String> {
+        let fail = |what: &str, error: io::Error| Err(format!("xdp: {name}: {what}: {error}"));
+        if workers > WORKERS_MAX {
+            return Err(format!("xdp: {workers} workers; it can serve {WORKERS_MAX}"));
+        }
+        let found = match Found::look(name) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(format!("xdp: there is no network interface \"{name}\"")),
+            Err(error) => return fail("reading its addresses", error),
+        };
+        let Some(mac) = found.mac else {
+            return Err(format!("xdp: {name} is no Ethernet interface"));
+        };
+        let (mtu, queues) = match ask(name) {
+            Ok(asked) => asked,
+            Err(error) => return fail("reading its MTU", error),
+        };
+        if mtu > MTU_MAX {
+            return Err(format!(
+                "xdp: {name} has an MTU of {mtu}; at most {MTU_MAX} is possible (ip link set {name} mtu 1500)"
+            ));
+        }
+        if queues < workers {
+            return Err(format!(
+                "xdp: {name} has {queues} receive queues for {workers} workers; each needs one \
+                 (ethtool -L {name} combined {workers}, or fewer workers)"
+            ));
+        }
+        let is_here = |address: &&IpAddr| found.addresses.contains(address);
+        let addresses: Vec<IpAddr> = addresses.iter().filter(is_here).copied().collect();
+        if addresses.is_empty() {
+            return Err(format!("xdp: {name} has none of the addresses that media are received on"));
+        }
+        Ok(Self { index: found.index, mac, mtu, queues, addresses })
     }
 }
 

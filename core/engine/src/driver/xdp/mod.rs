@@ -64,6 +64,11 @@ const _: () = assert!(
     "what the kernel keeps free, a frame, and what SRTP adds"
 );
 
+/// Memory that a worker's buffers take with so many interfaces, bytes; the kernel locks it.
+pub const fn memory_bytes(interfaces: usize) -> usize {
+    (BUFFERS + FILL * interfaces) * BUFFER_BYTES
+}
+
 /// How to make an [`Xdp`].
 #[derive(Clone)]
 pub struct XdpConfig {
