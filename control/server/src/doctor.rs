@@ -1,15 +1,26 @@
 //! What the kernel granted, and the exact line that mends each shortfall. Read-only: from `/proc`
-//! and one probe of io_uring.
+//! one probe of io_uring, and questions about network interfaces.
 
 use std::fmt;
 use std::fs;
 
+use bifrons_engine::driver::{uring, xdp};
+
 use crate::config::Config;
+use crate::config::schema::DriverChoice;
 
 /// Receive buffer that a shared socket wants, bytes (`benches/README.md`: the kernel's queue holds the burst).
 const RECEIVE_BUFFER_BYTES: u64 = 4 << 20;
 /// Descriptors beside those of legs: listeners, clients, files.
 const DESCRIPTORS_SPARE: u64 = 1_024;
+
+// Numbers of capabilities (capabilities(7)) in the sets of `/proc/self/status`.
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
+const CAP_IPC_LOCK: u32 = 14;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_NICE: u32 = 23;
+const CAP_BPF: u32 = 39;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +82,10 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         scheduling(
             config,
             soft_limit(&limits, "Max realtime priority"),
-            has_capability(&read("/proc/self/status"), 23),
+            has_capability(&read("/proc/self/status"), CAP_SYS_NICE),
         ),
     ];
+    findings.extend(xdp_needs(config, &read("/proc/self/status"), soft_limit(&limits, "Max locked memory")));
     findings.push(match crate::sip_program::find(config) {
         Ok(path) => good("bifrons-sip", path.display().to_string()),
         Err(reason) => Finding {
@@ -99,8 +111,7 @@ pub fn workers(config: &Config) -> u64 {
 }
 
 fn io_uring(config: &Config) -> Finding {
-    use crate::config::schema::DriverChoice;
-    match bifrons_engine::driver::uring::probe() {
+    match uring::probe() {
         Ok(()) => good("io_uring", "granted".into()),
         Err(reason) => Finding {
             what: "io_uring",
@@ -109,6 +120,50 @@ fn io_uring(config: &Config) -> Finding {
             remedy: "sysctl -w kernel.io_uring_disabled=0 (in a container: allow io_uring_setup, io_uring_enter, io_uring_register in its seccomp profile)".into(),
         },
     }
+}
+
+/// Rights, locked memory and interfaces of the driver `xdp`, where it is the one.
+fn xdp_needs(config: &Config, status: &str, locked_bytes: u64) -> Vec<Finding> {
+    if config.media.driver != DriverChoice::Xdp {
+        return Vec::new();
+    }
+    let bad = |what, found, remedy| Finding { what, verdict: Verdict::Bad, found, remedy };
+    let has = |number| has_capability(status, number);
+    let rights = [
+        ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
+        ("CAP_NET_RAW", has(CAP_NET_RAW)),
+        // Before Linux 5.8 there was only the second.
+        ("CAP_BPF", has(CAP_BPF) || has(CAP_SYS_ADMIN)),
+    ];
+    let missing: Vec<&str> = rights.iter().filter(|(_, granted)| !granted).map(|(name, _)| *name).collect();
+    let mut findings = vec![match missing.as_slice() {
+        [] => good("XDP rights", "granted".into()),
+        missing => bad(
+            "XDP rights",
+            format!("{} missing", missing.join(", ")),
+            "setcap cap_net_admin,cap_net_raw,cap_bpf+ep bifrons (systemd: \
+             AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_BPF), or another media.driver"
+                .into(),
+        ),
+    }];
+    let interfaces = &config.media.xdp_interfaces;
+    let wanted = workers(config) * xdp::memory_bytes(interfaces.len()) as u64;
+    findings.push(if has(CAP_IPC_LOCK) || locked_bytes >= wanted {
+        good("locked memory", format!("{} MiB for the buffers of the workers", wanted >> 20))
+    } else {
+        bad(
+            "locked memory",
+            format!("{} KiB, but the buffers of the workers are {} KiB", locked_bytes >> 10, wanted >> 10),
+            "ulimit -l unlimited (systemd: LimitMEMLOCK=infinity)".into(),
+        )
+    });
+    let addresses = crate::start::media_addresses(config);
+    let count = usize::try_from(workers(config)).unwrap_or(usize::MAX);
+    findings.extend(interfaces.iter().map(|name| match xdp::Interface::check(name, &addresses, count) {
+        Ok(found) => good("XDP interface", found),
+        Err(reason) => bad("XDP interface", reason, String::new()),
+    }));
+    findings
 }
 
 fn receive_buffers(rmem_max: u64) -> Finding {
@@ -207,6 +262,33 @@ mod tests {
         assert_eq!(descriptors(1_048_576, 4_096).verdict, Verdict::Good);
         assert_eq!(scheduling(&Config::default(), 0, false).verdict, Verdict::Short);
         assert_eq!(scheduling(&Config::default(), 0, true).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn what_xdp_needs_is_looked_at_where_it_is_the_driver() {
+        let status = |capabilities: &[u32]| {
+            let mask = capabilities.iter().fold(0u64, |mask, number| mask | 1 << number);
+            format!("CapEff:\t{mask:016x}\n")
+        };
+        let mut config = Config::default();
+        config.media.workers = 2;
+        config.media.xdp_interfaces = vec!["nothing0".into()];
+        assert!(xdp_needs(&config, &status(&[]), 0).is_empty(), "another driver");
+        config.media.driver = DriverChoice::Xdp;
+        let verdicts = |capabilities: &[u32], locked| -> Vec<(Verdict, String)> {
+            let findings = xdp_needs(&config, &status(capabilities), locked);
+            findings.into_iter().map(|finding| (finding.verdict, finding.found)).collect()
+        };
+        let found = verdicts(&[CAP_NET_ADMIN], 8 << 20);
+        assert_eq!(found[0], (Verdict::Bad, "CAP_NET_RAW, CAP_BPF missing".into()));
+        assert_eq!(found[1].0, Verdict::Bad, "8 MiB, the kernel's default, hold one worker at most");
+        assert_eq!(found[2].0, Verdict::Bad);
+        assert!(found[2].1.contains("nothing0"), "{found:?}");
+        let all = [CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF];
+        let found = verdicts(&all, u64::MAX);
+        assert_eq!((found[0].0, found[1].0), (Verdict::Good, Verdict::Good));
+        assert_eq!(verdicts(&[CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW], 0)[0].0, Verdict::Good);
+        assert_eq!(verdicts(&[CAP_IPC_LOCK], 0)[1].0, Verdict::Good);
     }
 
     #[test]

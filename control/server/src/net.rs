@@ -29,6 +29,17 @@ pub fn default_address() -> IpAddr {
     probe().unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
+/// Names of the network interfaces, those without an address too.
+pub fn interfaces() -> Vec<String> {
+    names(&std::fs::read_to_string("/proc/net/dev").unwrap_or_default())
+}
+
+/// The names in `/proc/net/dev`: two lines of headings, then a line for each, which begins with its name.
+fn names(table: &str) -> Vec<String> {
+    let lines = table.lines().skip(2);
+    lines.filter_map(|line| Some(line.rsplit_once(':')?.0.trim().to_owned())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +50,12 @@ mod tests {
         assert_eq!(address_of("lo"), Some([127, 0, 0, 1].into()));
         assert_eq!(address_of("no-such-interface"), None);
         assert!(!default_address().is_unspecified());
+    }
+
+    #[test]
+    fn names_of_interfaces() {
+        let table = "Inter-|   Receive  |  Transmit\n face |bytes    packets|bytes    packets\n    lo: 1 2\neth0:1 2\neth0:1:  3 4\n";
+        assert_eq!(names(table), ["lo", "eth0", "eth0:1"]);
+        assert!(interfaces().contains(&"lo".to_owned()));
     }
 }

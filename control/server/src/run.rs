@@ -144,6 +144,7 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
 /// Tells what the machine does not grant, and refuses what cannot work.
 fn look(config: &Config, origin: &Origin) -> Result<(), RunError> {
     start::check_available(config, origin)?;
+    start::check_interfaces(config, origin)?;
     for finding in doctor::examine(config) {
         let mend = match finding.remedy.as_str() {
             "" => String::new(),

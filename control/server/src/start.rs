@@ -45,6 +45,24 @@ pub fn check_available(config: &Config, origin: &Origin) -> Result<(), ConfigErr
     Ok(())
 }
 
+/// Refuses network interfaces that this machine does not have.
+///
+/// # Errors
+/// The first such one, with those that there are.
+pub fn check_interfaces(config: &Config, origin: &Origin) -> Result<(), ConfigError> {
+    if config.media.driver != schema::DriverChoice::Xdp {
+        return Ok(());
+    }
+    let known = net::interfaces();
+    match config.media.xdp_interfaces.iter().find(|name| !known.contains(name)) {
+        Some(name) => {
+            let reason = format!("no network interface `{name}`; there are {}", known.join(", "));
+            Err(origin.error("media.xdp_interfaces", reason))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The local addresses of media.
 pub fn media_addresses(config: &Config) -> Vec<IpAddr> {
     match config.media.addresses.as_slice() {
@@ -83,7 +101,9 @@ pub fn engine(config: &Config, origin: &Origin) -> Result<EngineConfig, ConfigEr
             schema::DriverChoice::Auto => DriverChoice::Auto,
             schema::DriverChoice::Uring => DriverChoice::Uring,
             schema::DriverChoice::Mmsg => DriverChoice::Mmsg,
+            schema::DriverChoice::Xdp => DriverChoice::Xdp,
         },
+        xdp_interfaces: media.xdp_interfaces.clone(),
         addresses: addresses.iter().map(|address| local_address(*address, &addresses, media)).collect(),
         advertise_private_too: media.advertise_private_too,
         webrtc_port: (media.webrtc_port != 0).then_some(media.webrtc_port),
@@ -323,6 +343,22 @@ mod tests {
         assert_eq!(limits.budgets, Budgets::default());
         let admission = Admission { worker_busy_percent_max: 90, worker_packets_per_s_max: 0 };
         assert_eq!(limits.admission, admission);
+    }
+
+    #[test]
+    fn interfaces_that_are_not_there_are_named() {
+        let mut config = Config::default();
+        config.media.xdp_interfaces = vec!["lo".into(), "nothing0".into()];
+        assert_eq!(check_interfaces(&config, &origin()), Ok(()), "another driver has no use for them");
+        config.media.driver = schema::DriverChoice::Xdp;
+        let error = check_interfaces(&config, &origin()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("b.toml: media.xdp_interfaces: no network interface `nothing0`; "),
+            "{error}"
+        );
+        assert!(error.contains("lo"), "{error}");
+        let engine = engine(&config, &origin()).unwrap();
+        assert_eq!((engine.driver, engine.xdp_interfaces.len()), (DriverChoice::Xdp, 2));
     }
 
     #[test]

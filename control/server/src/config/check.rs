@@ -3,12 +3,17 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use bifrons_engine::driver::xdp::INTERFACES_MAX;
+
 use super::{Config, ConfigError};
-use crate::config::schema::SipTransport;
+use crate::config::schema::{DriverChoice, SipTransport};
 
 /// SRTP profiles by their names (RFC 4568 §6.2, RFC 7714 §14.2).
 const PROFILES: [&str; 4] =
     ["AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"];
+
+/// Longest name of a network interface (IFNAMSIZ of Linux, without the zero at its end).
+const INTERFACE_NAME_BYTES_MAX: usize = 15;
 
 /// Refuses values that contradict each other or cannot work.
 ///
@@ -79,6 +84,24 @@ pub fn check(config: &Config, file: &Path) -> Result<(), ConfigError> {
     }
     if media.coalesce_us > 2_000 {
         return wrong("media.coalesce_us", format!("{} is more than 2000", media.coalesce_us));
+    }
+    let interfaces = &media.xdp_interfaces;
+    if media.driver == DriverChoice::Xdp && interfaces.is_empty() {
+        return wrong("media.xdp_interfaces", "driver = \"xdp\" needs one network interface at least".into());
+    }
+    if interfaces.len() > INTERFACES_MAX {
+        return wrong(
+            "media.xdp_interfaces",
+            format!("{} are given, {INTERFACES_MAX} may be", interfaces.len()),
+        );
+    }
+    for (i, name) in interfaces.iter().enumerate() {
+        if name.is_empty() || name.len() > INTERFACE_NAME_BYTES_MAX || name.contains(['/', ' ', '\0']) {
+            return wrong("media.xdp_interfaces", format!("`{name}` is no name of a network interface"));
+        }
+        if interfaces[..i].contains(name) {
+            return wrong("media.xdp_interfaces", format!("`{name}` is listed twice"));
+        }
     }
     if media.workers > 256 {
         return wrong("media.workers", format!("{} is more than 256", media.workers));
@@ -185,6 +208,19 @@ mod tests {
             ),
             ("[media]\ncoalesce_us = 3000", "media.coalesce_us: 3000 is more"),
             ("[media]\naddresses = [\"0.0.0.0\"]", "media.addresses: 0.0.0.0 is not"),
+            ("[media]\ndriver = \"xdp\"", "media.xdp_interfaces: driver = \"xdp\" needs one"),
+            (
+                "[media]\nxdp_interfaces = [\"a\", \"b\", \"c\", \"d\", \"e\"]",
+                "media.xdp_interfaces: 5 are given, 4 may be",
+            ),
+            (
+                "[media]\nxdp_interfaces = [\"eth0\", \"eth1\", \"eth0\"]",
+                "media.xdp_interfaces: `eth0` is listed twice",
+            ),
+            (
+                "[media]\nxdp_interfaces = [\"192.0.2.1/24\"]",
+                "media.xdp_interfaces: `192.0.2.1/24` is no name",
+            ),
             (
                 "[media]\naddresses = [\"127.0.0.1\"]\nadvertised = [\"2001:db8::1\"]",
                 "media.advertised: 2001:db8::1",

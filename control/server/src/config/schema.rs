@@ -227,8 +227,10 @@ pub struct Access {
 pub struct Media {
     /// Engine threads; 0: one a core.
     pub workers: usize,
-    /// `auto`, `uring` or `mmsg`.
+    /// `auto`, `uring`, `mmsg` or `xdp`.
     pub driver: DriverChoice,
+    /// Network interfaces of the driver `xdp`; up to four.
+    pub xdp_interfaces: Vec<String>,
     /// Local addresses; empty: the one that the default route uses, else 127.0.0.1.
     pub addresses: Vec<IpAddr>,
     /// Public addresses of a 1:1 NAT, told to peers in place of `addresses`.
@@ -258,6 +260,7 @@ impl Default for Media {
         Self {
             workers: 0,
             driver: DriverChoice::Auto,
+            xdp_interfaces: vec![],
             addresses: vec![],
             advertised: vec![],
             advertise_private_too: false,
@@ -284,6 +287,8 @@ pub enum DriverChoice {
     Uring,
     /// recvmmsg and sendmmsg.
     Mmsg,
+    /// AF_XDP on `xdp_interfaces`, and `mmsg` for what does not come or go there.
+    Xdp,
 }
 
 /// A range of UDP ports, both ends included; written `first-last`.
