@@ -16,7 +16,7 @@ const INDEX_MAX: u64 = (1 << 48) - 1;
 /// Which indices of one SSRC were used: the highest, and those below it, 64 for each word.
 ///
 /// For SRTP an index is the rollover counter followed by the sequence number; for SRTCP it is the
-/// 31-bit packet index. The fields are public so that they can be stored and taken up elsewhere.
+/// 31-bit packet index; elsewhere an extended sequence number (RFC 3550 §A.1). The fields are public so that they can be stored and taken up elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexWindow<const WORDS: usize> {
     /// The highest index so far; zero at the start.
@@ -33,7 +33,7 @@ impl<const WORDS: usize> Default for IndexWindow<WORDS> {
 
 /// Why an index must not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     Used,
     TooOld,
 }
@@ -48,7 +48,7 @@ impl<const WORDS: usize> IndexWindow<WORDS> {
     /// While the highest index is in the first half of the first round, the rollover counter is
     /// taken as zero: there is no round before.
     #[inline]
-    pub(super) fn estimate(&self, sequence_number: u16) -> Option<u64> {
+    pub(crate) fn estimate(&self, sequence_number: u16) -> Option<u64> {
         const HALF: u64 = 1 << 15;
         let sequence_number = u64::from(sequence_number);
         if self.highest <= HALF {
@@ -68,7 +68,7 @@ impl<const WORDS: usize> IndexWindow<WORDS> {
 
     /// Whether the index may be used.
     #[inline]
-    pub(super) fn check(&self, index: u64) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, index: u64) -> Result<(), Refusal> {
         if index > self.highest {
             return Ok(());
         }
@@ -82,9 +82,14 @@ impl<const WORDS: usize> IndexWindow<WORDS> {
         }
     }
 
+    /// Whether the index was used, as far as it is remembered.
+    pub(crate) fn contains(&self, index: u64) -> bool {
+        self.check(index) == Err(Refusal::Used)
+    }
+
     /// Notes an index that [`check`](Self::check) allowed.
     #[inline]
-    pub(super) fn insert(&mut self, index: u64) {
+    pub(crate) fn insert(&mut self, index: u64) {
         if index > self.highest {
             if index - self.highest < Self::LEN {
                 // What stood there was a window's length before.
@@ -152,6 +157,7 @@ mod tests {
                 Ok(())
             };
             prop_assert_eq!(window.check(index), expected);
+            prop_assert_eq!(window.contains(index), expected == Err(Refusal::Used));
             if expected.is_ok() {
                 window.insert(index);
                 set.insert(index);

@@ -69,6 +69,7 @@ pub use context::{Backend, ContextState, PACKET_LEN_MAX, Rollover, StreamState};
 pub use differential::differential;
 pub use error::SrtpError;
 pub use inbound::{INBOUND_SSRCS_MAX, Inbound, InboundCounters, REKEY_OVERLAP};
+pub(crate) use index::Refusal;
 pub use index::{IndexWindow, RtcpWindow, RtpWindow, WINDOW_LEN};
 pub use key::MasterKey;
 pub use outbound::{OUTBOUND_SSRCS_MAX, Outbound, OutboundCounters};

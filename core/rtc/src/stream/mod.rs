@@ -20,7 +20,6 @@ mod rewriter;
 mod send;
 mod sequence;
 mod twcc;
-mod window;
 
 pub use activity::{Activity, ActivityChange};
 pub use dtmf::{DtmfDetector, DtmfEvent};

@@ -2,9 +2,12 @@
 
 use bifrons_wire::rtcp::{NtpTime, ReportBlock, SenderInfo};
 
-use super::window::Window;
-use super::{Arrival, ExtendedSequence};
+use super::{Arrival, ExtendedSequence, MISORDER_MAX};
 use crate::Time;
+use crate::srtp::IndexWindow;
+
+/// What has been seen of a source: as far back as a packet is late and no restart.
+type Seen = IndexWindow<{ MISORDER_MAX as usize / 64 }>;
 
 /// What one more packet was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub struct Received {
 pub struct ReceiveStatistics {
     clock_rate: u32,
     sequence: ExtendedSequence,
-    seen: Window,
+    seen: Seen,
     base: u64,
     expected_prior: u64,
     received_prior: u64,
@@ -49,7 +52,7 @@ impl ReceiveStatistics {
         ReceiveStatistics {
             clock_rate,
             sequence: ExtendedSequence::default(),
-            seen: Window::default(),
+            seen: Seen::default(),
             base: 0,
             expected_prior: 0,
             received_prior: 0,
@@ -86,8 +89,10 @@ impl ReceiveStatistics {
             Arrival::Late { .. } => self.reordered += 1,
             _ => {}
         }
-        let duplicate = !self.seen.insert(index);
-        if duplicate {
+        let duplicate = self.seen.check(index).is_err();
+        if !duplicate {
+            self.seen.insert(index);
+        } else {
             self.duplicates += 1;
             self.reordered -= 1;
         }

@@ -2,16 +2,16 @@
 
 use super::send::ticks;
 use super::sequence::{DROPOUT_MAX, ExtendedSequence, MISORDER_MAX};
-use super::window::Window;
 use crate::Time;
+use crate::srtp::{Refusal, RtpWindow, WINDOW_LEN};
 use core::time::Duration;
 
 /// Changes of mapping that are remembered, for late packets and for NACKs. A change is a switch, a resume, a
 /// restart or a run of packets left out.
 const SEGMENTS: usize = 16;
-/// Indices left free below the first one, for packets that were sent before it and come after it. As many as
-/// are ever called late: 300 ms of jitter at 3,400 packets a second.
-const ROOM_BELOW: u64 = MISORDER_MAX;
+/// Indices left free below the first one, for packets that were sent before it and come after it: as many as
+/// SRTP takes late.
+const ROOM_BELOW: u64 = WINDOW_LEN;
 /// For so long after a switch packets of the source before it are late, not a switch back.
 pub const SWITCH_GRACE: Duration = Duration::from_millis(500);
 /// A timestamp that is this far from the time that has passed has been set anew by its source.
@@ -76,7 +76,8 @@ pub struct Rewriter {
     segments: [Segment; SEGMENTS],
     /// Segments in use; the newest is the last.
     used: usize,
-    sent: Window,
+    /// What SRTP will have protected: a packet that it would refuse as too old has no place here either.
+    sent: RtpWindow,
     next_out: u64,
     highest_in: u64,
     last_in_timestamp: u32,
@@ -110,7 +111,7 @@ impl Rewriter {
             clock_rate,
             segments: [Segment::default(); SEGMENTS],
             used: 0,
-            sent: Window::default(),
+            sent: RtpWindow::default(),
             next_out: u64::from(sequence & 0x7fff) | ROOM_BELOW,
             highest_in: 0,
             last_in_timestamp: 0,
@@ -133,7 +134,7 @@ impl Rewriter {
         line((&raw const self.switched_at).cast());
         line((&raw const self.switches).cast());
         let sent: *const u8 = (&raw const self.sent).cast();
-        (0..size_of::<Window>()).step_by(64).for_each(|at| line(sent.wrapping_add(at)));
+        (0..size_of::<RtpWindow>()).step_by(64).for_each(|at| line(sent.wrapping_add(at)));
     }
 
     /// Places one packet in the outgoing stream.
@@ -143,13 +144,16 @@ impl Rewriter {
             self.late += 1;
             return Err(Refused::Late);
         };
-        if out + Window::LEN < self.next_out {
-            self.late += 1;
-            return Err(Refused::Late);
-        }
-        if !self.sent.insert(out) {
-            self.duplicates += 1;
-            return Err(Refused::Duplicate);
+        match self.sent.check(out) {
+            Ok(()) => self.sent.insert(out),
+            Err(Refusal::TooOld) => {
+                self.late += 1;
+                return Err(Refused::Late);
+            }
+            Err(Refusal::Used) => {
+                self.duplicates += 1;
+                return Err(Refused::Duplicate);
+            }
         }
         let timestamp = packet.timestamp.wrapping_add(timestamp_offset);
         if out >= self.next_out {
@@ -308,6 +312,7 @@ impl Rewriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::srtp::{Backend, MasterKey, Outbound, Profile, SrtpError};
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -332,20 +337,22 @@ mod tests {
             [Ok(2000), Ok(2001), Ok(2004), Ok(2003)]
         );
         // Packets from before the first one have their places too, as far as anything is remembered.
-        assert_eq!([out(65_535), out(65_540 - 1023)], [Ok(1999), Ok(2004 - 1023)]);
+        let last = WINDOW_LEN - 1;
+        assert_eq!([out(65_535), out(65_540 - last)], [Ok(1999), Ok(2004 - last as u16)]);
         assert_eq!([out(65_539), out(65_535)], [Err(Refused::Duplicate); 2]);
-        assert_eq!(out(65_540 - 1024), Err(Refused::Late));
+        assert_eq!(out(65_540 - WINDOW_LEN), Err(Refused::Late));
         assert_eq!((r.duplicates, r.late), (2, 1));
         assert_eq!(r.original(1999).unwrap().index, 65_535);
     }
 
     #[test]
     fn there_is_room_below_every_first_index() {
-        for start in [0, 1, 1023, 1024, 0x7fff, 0x8000, u16::MAX] {
+        for start in [0, 1, 511, 512, 0x7fff, 0x8000, u16::MAX] {
             let mut r = Rewriter::new(start, 0, 8000);
             let first = r.forward(at(1, 70_000, 0), ms(0)).unwrap().index;
-            let lowest = r.forward(at(1, 70_000 - 1023, 0), ms(0)).unwrap().index;
-            assert!(first <= 0x7fff && lowest == first - 1023, "{start}");
+            let last = WINDOW_LEN - 1;
+            let lowest = r.forward(at(1, 70_000 - last, 0), ms(0)).unwrap().index;
+            assert!(first <= 0x7fff && lowest == first - last, "{start}");
         }
         // Indices of a source that counts from zero.
         let mut r = rewriter();
@@ -439,10 +446,47 @@ mod tests {
         assert_eq!([original(2002), original(2004), original(999)], [None, None, None]);
     }
 
+    /// What comes late enough is refused here, where it is counted as late, and not by SRTP; and nothing that
+    /// SRTP would take is refused.
+    #[test]
+    fn a_packet_is_as_late_as_srtp_takes_it() {
+        let key = MasterKey::from_bytes(Profile::AeadAes128Gcm, &[7; 28]).unwrap();
+        let mut srtp = Outbound::new(Backend::Native, &key).unwrap();
+        let mut protect = |sequence: u16| {
+            let mut packet = [0; 64];
+            packet[0] = 0x80;
+            packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            srtp.protect_rtp(&mut packet, 20).map(drop)
+        };
+        let mut r = rewriter();
+        let place = |index: u64| (index - 65_536 + 2000) as u16;
+        let head = 65_536 + 2_000;
+        for index in [65_536, head] {
+            assert_eq!(protect(r.forward(at(1, index, 0), ms(0)).unwrap().sequence), Ok(()));
+        }
+        for back in (1..2 * WINDOW_LEN).rev() {
+            let index = head - back;
+            match r.forward(at(1, index, 0), ms(0)) {
+                Ok(out) => {
+                    assert_eq!((out.sequence, protect(out.sequence)), (place(index), Ok(())), "{back}")
+                }
+                Err(why) => {
+                    assert_eq!(
+                        (why, protect(place(index))),
+                        (Refused::Late, Err(SrtpError::TooOld)),
+                        "{back}"
+                    );
+                }
+            }
+        }
+        assert_eq!(r.late, WINDOW_LEN);
+    }
+
     /// Numbers of `count` packets in the order in which they arrive, some twice.
     fn arrivals(count: usize) -> impl Strategy<Value = Vec<u64>> {
-        let delays = prop::collection::vec((0u64..1000, prop::option::weighted(0.1, 0u64..1000)), count);
-        let reach = prop_oneof![Just(1u64), Just(15), Just(1000)];
+        let delays =
+            prop::collection::vec((0..WINDOW_LEN, prop::option::weighted(0.1, 0..WINDOW_LEN)), count);
+        let reach = prop_oneof![Just(1u64), Just(15), Just(WINDOW_LEN - 1)];
         (delays, reach).prop_map(|(delays, reach)| {
             let mut order = Vec::new();
             for (n, (delay, again)) in (0u64..).zip(delays) {
@@ -501,9 +545,10 @@ mod tests {
         /// At a switch to another source only those are left out that have no place: older than the first of
         /// the new source, or newer than the last of the one before.
         #[test]
-        fn a_switch_leaves_out_only_what_has_no_place(start: u16, switch_at in 1usize..400, seed: u64) {
+        fn a_switch_leaves_out_only_what_has_no_place(start: u16, switch_at in 16usize..400, seed: u64) {
             let mut r = Rewriter::new(start, 7, 8000);
-            // The first source's packets, then the second's, each up to 15 places late.
+            // The first source's packets, then the second's, each up to 15 places late; so one of the first is
+            // the first.
             let mut order: Vec<(u64, u32, u64)> = (0u64..400)
                 .map(|n| {
                     let ssrc = if (n as usize) < switch_at { 1 } else { 2 };
@@ -537,6 +582,7 @@ mod tests {
             let mut r = Rewriter::new(start, 0, 8000);
             let (mut heads, mut now, mut current) = ([100_000u64; 3], Time::ZERO, 0u32);
             let mut given: HashMap<u64, (u32, u64)> = HashMap::new();
+            let mut srtp = RtpWindow::default();
             let (mut highest_out, mut skipped) = (None::<u64>, std::collections::HashSet::new());
             for step in steps {
                 match step {
@@ -561,6 +607,9 @@ mod tests {
                             prop_assert_eq!(out.sequence, out.index as u16);
                             let twice = given.insert(out.index, (ssrc, index));
                             prop_assert_eq!(twice, None, "index {} given twice", out.index);
+                            prop_assert_eq!(srtp.estimate(out.sequence), Some(out.index));
+                            prop_assert_eq!(srtp.check(out.index), Ok(()));
+                            srtp.insert(out.index);
                             // A receiver guesses the rollover right only for steps under 2^15.
                             if let Some(highest) = highest_out {
                                 prop_assert!(out.index < highest + DROPOUT_MAX + 1000);
