@@ -19,7 +19,7 @@ impl Keys {
 
     /// Names the memory that the next incoming packet needs.
     pub(crate) fn ask_inbound(&self, line: impl Fn(*const u8)) {
-        self.inbound.hot(&line);
+        self.inbound.hot_lines(&line);
         line((&raw const self.previous).cast());
     }
 

@@ -90,10 +90,10 @@ fn ask_incoming(leg: &Leg) {
 
 fn ask_outgoing(leg: &Leg) {
     if let Crypto::Srtp(keys) = &leg.crypto {
-        keys.outbound.hot(line);
+        keys.outbound.hot_lines(line);
     }
     if let Transport::WebRtc(webrtc) = &leg.transport {
-        webrtc.agent.hot(line);
+        webrtc.agent.hot_lines(line);
     }
 }
 
@@ -106,7 +106,7 @@ impl Stream {
     }
 
     fn ask_output(&self) {
-        self.output.rewriter.hot(line);
+        self.output.rewriter.hot_lines(line);
         all(&self.output.statistics);
         first(&self.output.feed);
         first(&self.shared);

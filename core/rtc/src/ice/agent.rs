@@ -477,7 +477,7 @@ impl Agent {
 
     /// Names the memory that [`Agent::selected`] needs, so that it can be asked for before.
     #[inline]
-    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
+    pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
         line((&raw const self.current.path).cast());
         line((&raw const self.previous).cast());
         line((&raw const self.local).cast());

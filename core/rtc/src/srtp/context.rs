@@ -95,11 +95,11 @@ impl<const N: usize> Generation<N> {
     /// What the next packet needs, where one SSRC is in use. Nothing is read for it. What the cipher's library
     /// keeps behind a pointer cannot be named.
     #[inline]
-    pub fn hot(&self, line: &mut impl FnMut(*const u8)) {
+    pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
         let keys: *const u8 = (&raw const self.keys).cast();
         line(keys);
         line(keys.wrapping_add(64));
-        self.table.hot(line);
+        self.table.hot_lines(&mut line);
         line((&raw const self.rtp_packets).cast());
     }
 

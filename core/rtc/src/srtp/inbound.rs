@@ -102,8 +102,8 @@ impl Inbound {
 
     /// Names the memory that the next packet needs, so that it can be asked for before.
     #[inline]
-    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
-        self.current.hot(&mut line);
+    pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
+        self.current.hot_lines(&mut line);
         line((&raw const self.previous).cast());
         line((&raw const self.counters).cast());
     }

@@ -86,8 +86,8 @@ impl Outbound {
 
     /// Names the memory that the next packet needs, so that it can be asked for before.
     #[inline]
-    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
-        self.generation.hot(&mut line);
+    pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
+        self.generation.hot_lines(&mut line);
         line((&raw const self.counters).cast());
     }
 

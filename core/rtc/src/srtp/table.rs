@@ -38,7 +38,7 @@ impl<const N: usize> Table<N> {
 
     /// The memory of the first SSRC.
     #[inline]
-    pub fn hot(&self, line: &mut impl FnMut(*const u8)) {
+    pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
         line((&raw const self.ssrcs).cast());
         line((&raw const self.last).cast());
         line((&raw const self.streams).cast());

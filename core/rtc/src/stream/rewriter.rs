@@ -127,7 +127,7 @@ impl Rewriter {
 
     /// Names the memory that the next packet needs, so that it can be asked for before.
     #[inline]
-    pub fn hot(&self, mut line: impl FnMut(*const u8)) {
+    pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
         line((&raw const self.segments).cast());
         line((&raw const self.used).cast());
         line((&raw const self.next_out).cast());
