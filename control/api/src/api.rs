@@ -201,6 +201,12 @@ impl Api {
         self.core.counters
     }
 
+    /// What the plugins have counted, those that count anything, by package.
+    pub fn plugin_counters(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+        let all = self.plugins.iter().map(|plugin| (plugin.info().package, plugin.counters()));
+        all.filter(|(_, counters)| !counters.is_empty()).collect()
+    }
+
     /// Sessions now.
     pub fn session_count(&self) -> usize {
         self.core.sessions.len()

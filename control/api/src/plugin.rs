@@ -129,6 +129,11 @@ pub trait Plugin {
     /// `plugin_specific` of the Admin API's `handle_info`.
     fn query(&self, handle: HandleKey) -> Value;
 
+    /// What it has counted since its start, by name.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// The Admin API's `message_plugin`.
     fn admin_message(&mut self, _cx: &mut PluginCx<'_>, request: Value) -> Value {
         request

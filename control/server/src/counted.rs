@@ -22,19 +22,23 @@ impl Counted {
         }
     }
 
-    /// Writes them to the log: a line a worker, one for what all workers have in common, one for the API.
-    pub fn tell(&self, api: bifrons_api::Counters) {
+    /// Writes them to the log: a line a worker, one for what all workers have in common, one for the API, one
+    /// a plugin that counts.
+    pub fn tell(&self, api: &bifrons_api::Api) {
         for (index, worker) in self.workers.iter().enumerate() {
             tracing::info!("worker {index}: {}", line(worker.all()));
         }
         let rest = self.admission.all().into_iter().chain(self.handshakes.all());
         tracing::info!("engine: {}", line(rest));
-        tracing::info!("api: {api:?}");
+        tracing::info!("api: {:?}", api.counters());
+        for (package, counters) in api.plugin_counters() {
+            tracing::info!("{package}: {}", line(counters));
+        }
     }
 }
 
 /// What is not zero, as `name=value`.
-fn line(all: impl IntoIterator<Item = (&'static str, u64)>) -> String {
+pub fn line<N: std::fmt::Display>(all: impl IntoIterator<Item = (N, u64)>) -> String {
     let counted = all.into_iter().filter(|(_, value)| *value > 0);
     let words: Vec<String> = counted.map(|(name, value)| format!("{name}={value}")).collect();
     words.join(" ")

@@ -112,7 +112,12 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
     loop {
         match signals.next().await {
             Wish::Reload => reload(certificates.as_ref()),
-            Wish::Count => counted.tell(gateway.with(|api, _, _| api.counters())),
+            Wish::Count => {
+                gateway.with(|api, _, _| counted.tell(api));
+                if let Some(sip) = &sip {
+                    sip.tell_counters();
+                }
+            }
             Wish::End => break,
         }
     }

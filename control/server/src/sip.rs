@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::config::schema::{SipListen, SipTransport};
 use crate::config::{Config, ConfigError};
+use crate::counted::line;
 use crate::run::RunError;
 use crate::sip_process::{LinkEvent, Outbox, Supervisor};
 use crate::start::{self, Origin};
@@ -178,13 +179,16 @@ pub struct Listening {
     /// What is missing, by id; ids count from 1 in the order of the configuration.
     missing: Cell<usize>,
     done: RefCell<Option<oneshot::Sender<Outcome>>>,
+    /// The counters that come next are for the log.
+    counters_wanted: Cell<bool>,
 }
 
 impl Listening {
     /// Waits for `count` listeners.
     pub fn new(count: usize) -> (Rc<Self>, oneshot::Receiver<Outcome>) {
         let (done, outcome) = oneshot::channel();
-        (Rc::new(Self { missing: Cell::new(count), done: RefCell::new(Some(done)) }), outcome)
+        let done = RefCell::new(Some(done));
+        (Rc::new(Self { missing: Cell::new(count), done, counters_wanted: Cell::new(false) }), outcome)
     }
 
     /// Looks at a message before it is delivered.
@@ -201,6 +205,10 @@ impl Listening {
                 tracing::error!("{label} cannot listen: {detail}");
                 self.tell(Err((*about, detail.clone())));
             }
+            // It is asked now and then as well, whether it lives.
+            LinkEvent::Message(FromSip::Counters { counters }) if self.counters_wanted.take() => {
+                tracing::info!("{label} process: {}", line(counters.iter().map(|(name, n)| (name, *n))));
+            }
             LinkEvent::Message(FromSip::Error { detail }) => tracing::warn!("{label}: {detail}"),
             _ => {}
         }
@@ -216,6 +224,7 @@ impl Listening {
 /// The SIP side while it runs.
 pub struct SipSide {
     outbox: Outbox,
+    listening: Rc<Listening>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     outcome: Option<oneshot::Receiver<Outcome>>,
@@ -245,8 +254,9 @@ impl SipSide {
         let supervisor = Supervisor::start(program, "bifrons-sip", outbox.clone())
             .map_err(|error| origin.error("sip.program", format!("{}: {error}", program.display())))?;
         let (stop, stopped) = watch::channel(false);
+        let watched = listening.clone();
         let deliver = move |event: LinkEvent| {
-            listening.see("SIP", &event);
+            watched.see("SIP", &event);
             inbox.borrow_mut().push_back(match event {
                 LinkEvent::Started => Inbound::Started,
                 LinkEvent::Message(message) => Inbound::Message(message),
@@ -254,7 +264,7 @@ impl SipSide {
             waker.wake();
         };
         let task = spawn_local(supervisor.run(deliver, stopped));
-        Ok((Self { outbox, stop, task, outcome: Some(outcome), listeners }, sip))
+        Ok((Self { outbox, listening, stop, task, outcome: Some(outcome), listeners }, sip))
     }
 
     /// Waits until every listener stands.
@@ -274,6 +284,13 @@ impl SipSide {
             }
             _ => Err(origin.error("sip.program", "bifrons-sip does not come up; its log says why")),
         }
+    }
+
+    /// Writes to the log what the link has counted, and what the process says that it has.
+    pub fn tell_counters(&self) {
+        tracing::info!("SIP link: {}", line(self.outbox.counters().all()));
+        self.listening.counters_wanted.set(true);
+        self.outbox.push(ToSip::Stats {});
     }
 
     /// New calls are refused from now on (503).

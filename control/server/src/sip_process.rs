@@ -62,6 +62,14 @@ pub struct LinkCounters {
     pub refused: u64,
 }
 
+impl LinkCounters {
+    /// All, by name.
+    pub fn all(&self) -> [(&'static str, u64); 5] {
+        let Self { starts, sent, received, unsent, refused } = *self;
+        [("starts", starts), ("sent", sent), ("received", received), ("unsent", unsent), ("refused", refused)]
+    }
+}
+
 /// Messages on their way to the process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Outbox(Rc<Out>);

@@ -345,6 +345,45 @@ fn a_busy_server_sends_an_invite_away_before_it_rings() {
     gateway.end();
 }
 
+/// What the user agent, the policy, the link and the process have refused.
+#[test]
+fn what_the_sip_side_has_counted_stands_in_the_log() {
+    if !has_sip_program() {
+        return;
+    }
+    let folder = Folder::new("counted-sip");
+    let sip = SocketAddr::from(([127, 0, 0, 1], free_udp_port()));
+    let limits = "allowed_targets = [\"example.com\"]\ngate_datagram_bytes_max = 1000\n";
+    let gateway = Gateway::start(&folder, &(with_sip(sip) + limits));
+    let session = gateway.request("/janus", json!({"janus": "create"}))["data"]["id"].to_string();
+    let session = format!("/janus/{session}");
+    let attach = gateway.request(&session, json!({"janus": "attach", "plugin": "janus.plugin.sip"}));
+    let handle = format!("{session}/{}", attach["data"]["id"]);
+    let message = json!({"request": "message", "uri": "sip:bob@example.org", "content": "x"});
+    gateway.request(&handle, json!({"janus": "message", "body": message}));
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let own = stranger.local_addr().unwrap();
+    stranger.set_read_timeout(Some(PATIENCE)).unwrap();
+    stranger.send_to(format!("OPTIONS sip:x@y SIP/2.0\r\n{}", "x".repeat(2_000)).as_bytes(), sip).unwrap();
+    let request = format!(
+        "MESSAGE sip:alice@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK1\r\n\
+         From: <sip:bob@{own}>;tag=f\r\nTo: <sip:alice@{sip}>\r\nCall-ID: c@{own}\r\nCSeq: 1 MESSAGE\r\n\
+         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    stranger.send_to(request.as_bytes(), sip).unwrap();
+    let mut buffer = [0; 4_000];
+    let (len, _) = stranger.recv_from(&mut buffer).unwrap();
+    assert!(text(&buffer[..len]).starts_with("SIP/2.0 403"), "{}", text(&buffer[..len]));
+    gateway.signal("USR1");
+    let agent = gateway.line("janus.plugin.sip: ");
+    assert!(agent.contains("refused_source=1") && agent.contains("forbidden_targets=1"), "{agent}");
+    assert!(gateway.line("SIP link: ").contains("starts=1 "));
+    let process = gateway.line("SIP process: ");
+    assert!(process.contains("requests_received=1 ") && process.contains("gate"), "{process}");
+    gateway.signal("TERM");
+    gateway.end();
+}
+
 #[test]
 fn certificates_are_read_again_at_sighup() {
     let folder = Folder::new("certificates");

@@ -122,11 +122,6 @@ impl Sip {
         })
     }
 
-    /// What the policy has refused since the start.
-    pub fn refused(&self) -> Refused {
-        self.refused
-    }
-
     fn request(
         &mut self,
         cx: &mut PluginCx<'_>,
@@ -410,6 +405,10 @@ impl Plugin for Sip {
 
     fn woken(&mut self, cx: &mut PluginCx<'_>) {
         self.settle(cx);
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.ua.counters().all().into_iter().chain(self.refused.all()).collect()
     }
 
     fn query(&self, handle: HandleKey) -> Value {

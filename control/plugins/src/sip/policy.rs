@@ -32,6 +32,17 @@ pub struct Refused {
     pub headers: u64,
 }
 
+impl Refused {
+    /// All, by name.
+    pub fn all(&self) -> [(&'static str, u64); 3] {
+        [
+            ("forbidden_targets", self.targets),
+            ("forbidden_proxies", self.proxies),
+            ("forbidden_headers", self.headers),
+        ]
+    }
+}
+
 /// `domain`, or `user@domain`; `*` stands for any characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {

@@ -1,26 +1,40 @@
-/// Counters of the user agent since its start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counters {
+//! What the user agent counts.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters of the user agent since its start.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// All, by name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+counters! {
     /// Requests and answers that could not be parsed.
-    pub malformed: u64,
+    malformed,
     /// Answers and ACKs that fit nothing we know.
-    pub unmatched: u64,
+    unmatched,
     /// Requests outside a dialog from addresses that may not send any (403).
-    pub refused_source: u64,
+    refused_source,
     /// Requests outside a dialog for nobody we know (404).
-    pub refused_user: u64,
+    refused_user,
     /// Accounts looked at to find whom requests outside a dialog are for.
-    pub accounts_compared: u64,
+    accounts_compared,
     /// Requests in a dialog that does not exist (481).
-    pub refused_dialog: u64,
+    refused_dialog,
     /// Challenges of others than the account's registrar or proxy, not answered.
-    pub refused_challenges: u64,
+    refused_challenges,
     /// Requests of ours that `bifrons-sip` did not do.
-    pub refused_by_sip: u64,
+    refused_by_sip,
     /// Limits hit (503, 486 or an error to the application).
-    pub limits: u64,
+    limits,
     /// Calls that were made or received.
-    pub calls: u64,
+    calls,
     /// REGISTER requests sent.
-    pub registers: u64,
+    registers,
 }
