@@ -1,7 +1,7 @@
 //! How a call of each scenario is set up over the Janus API.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::codec::Codec;
 use crate::janus::{Handle, Janus};
 use crate::media::{Command, End, Event, Sending};
+use crate::plain::Ends;
 use crate::{sdp, uas};
 
 /// Longest wait for ICE and DTLS.
@@ -142,14 +143,12 @@ impl MediaLink {
 pub struct Calls {
     /// Scenario.
     pub scenario: Scenario,
-    /// The generator's address.
-    pub ip: IpAddr,
+    /// Where the ends of calls are.
+    pub ends: Ends,
     /// All clients have one certificate.
     pub dtls: Arc<DtlsContext>,
     /// The media thread.
     pub media: MediaLink,
-    /// Addresses of the shared plain RTP sockets.
-    pub plain: Vec<SocketAddr>,
     /// Codec.
     pub codec: Codec,
     /// What each end of a call sends.
@@ -162,7 +161,7 @@ impl Calls {
     /// A client and its socket.
     pub fn client(&self, call: u32) -> Result<(Client, UdpSocket, SocketAddr), String> {
         let io = |error: std::io::Error| format!("client socket: {error}");
-        let socket = UdpSocket::bind(SocketAddr::new(self.ip, 0)).map_err(io)?;
+        let socket = UdpSocket::bind(SocketAddr::new(self.ends.address(call), 0)).map_err(io)?;
         socket.set_nonblocking(true).map_err(io)?;
         let address = socket.local_addr().map_err(io)?;
         Ok((Client::new(address, call, self.dtls.clone())?, socket, address))
@@ -239,8 +238,8 @@ impl Calls {
         };
         let theirs = handle.event("generated", generated).await?;
         let remote = sdp::plain_address(&theirs)?;
-        let number = call as usize % self.plain.len();
-        let ours = sdp::plain(call, self.plain[number], self.codec);
+        let (number, address) = self.ends.plain(call, 0);
+        let ours = sdp::plain(call, address, self.codec);
         handle.message(json!({"request": "process", "type": "answer", "sdp": ours}), None).await?;
         Ok((handle.event("processed", jsep).await?, Some((number, remote))))
     }
@@ -252,7 +251,7 @@ impl Calls {
         offer: &str,
     ) -> Result<(String, Option<(usize, SocketAddr)>), String> {
         let (phone, media) = self.phone.as_ref().ok_or("no phone")?;
-        let user = format!("sip:caller{call}@{}", self.ip);
+        let user = format!("sip:caller{call}@{}", phone.ip());
         handle.message(json!({"request": "register", "type": "guest", "username": user}), None).await?;
         handle.event("registered", registered).await?;
         let uri = format!("sip:load{call}@{phone}");
@@ -260,7 +259,7 @@ impl Calls {
         let answer = handle.event("accepted", jsep).await?;
         let remote = media.lock().unwrap_or_else(PoisonError::into_inner).get(&call).copied();
         let remote = remote.ok_or("accepted, but the phone saw no INVITE")?;
-        Ok((answer, Some((call as usize % self.plain.len(), remote))))
+        Ok((answer, Some((self.ends.plain(call, 0).0, remote))))
     }
 }
 

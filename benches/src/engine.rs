@@ -46,12 +46,14 @@ impl InProcess {
         core: usize,
         driver: DriverChoice,
         profile: Profile,
+        interface: Option<String>,
         coalesce_us: u32,
     ) -> Result<Self, String> {
         let config = EngineConfig {
             workers: 1,
             cores: vec![core],
             driver,
+            xdp_interfaces: interface.into_iter().collect(),
             addresses: vec![LocalAddress { address: ip, advertised: None }],
             ice_addresses: AddressPolicy { loopback: true, private: true },
             rtp_port_range: (10_000, 31_999),
@@ -104,7 +106,7 @@ impl InProcess {
             }
             Scenario::EngineSdes | Scenario::EngineBridge => {
                 let (web, first) = match calls.scenario {
-                    Scenario::EngineSdes => self.sdes(calls)?,
+                    Scenario::EngineSdes => self.sdes(calls, call)?,
                     _ => self.web(calls, call, payload_type(calls.codec))?,
                 };
                 let (rtp, second) = self.plain(calls, call, Some(web.leg))?;
@@ -157,10 +159,11 @@ impl InProcess {
     }
 
     /// An RTP leg with SDES keys, and its other end on a socket of its own.
-    fn sdes(&self, calls: &Calls) -> Result<(StreamRef, End), String> {
+    fn sdes(&self, calls: &Calls, call: u32) -> Result<(StreamRef, End), String> {
         let key = || MasterKey::generate(self.profile).map_err(|error| error.to_string());
         let (ours, theirs) = (key()?, key()?);
-        let socket = UdpSocket::bind(SocketAddr::new(calls.ip, 0)).map_err(|error| error.to_string())?;
+        let socket = UdpSocket::bind(SocketAddr::new(calls.ends.address(call), 0))
+            .map_err(|error| error.to_string())?;
         socket.set_nonblocking(true).map_err(|error| error.to_string())?;
         let address = socket.local_addr().map_err(|error| error.to_string())?;
         let keys = SdesKeys {
@@ -192,9 +195,8 @@ impl InProcess {
     }
 
     fn plain(&self, calls: &Calls, call: u32, near: Option<LegId>) -> Result<(StreamRef, End), String> {
-        // The two ends of a plain call must not be one socket: they are told apart by it.
-        let number = (call as usize * 2 + usize::from(near.is_some())) % calls.plain.len();
-        let (stream, local) = self.rtp_leg(calls, calls.plain[number], near, None)?;
+        let (number, address) = calls.ends.plain(call, usize::from(near.is_some()));
+        let (stream, local) = self.rtp_leg(calls, address, near, None)?;
         Ok((stream, End::Plain(number, local)))
     }
 
@@ -241,39 +243,4 @@ fn stream(mid: &str, leg: LegId, payload_type: PayloadType) -> StreamConfig {
     let kind = if payload_type.encoding == "h264" { MediaKind::Video } else { MediaKind::Audio };
     let ssrc = 0x1000_0000 + leg.slot();
     StreamConfig { mid: mid.to_owned(), ..StreamConfig::new(kind, ssrc, vec![payload_type]) }
-}
-
-/// Sockets for plain RTP.
-pub struct PlainSockets {
-    /// For RTP, on even ports.
-    pub rtp: Vec<UdpSocket>,
-    /// Their addresses.
-    pub addresses: Vec<SocketAddr>,
-    /// On the ports above. Nobody reads them; they are open so that nobody answers "unreachable".
-    pub rtcp: Vec<UdpSocket>,
-}
-
-/// Binds pairs of ports for plain RTP.
-///
-/// # Errors
-/// No pair of ports is free.
-pub fn plain_sockets(ip: IpAddr, count: usize) -> Result<PlainSockets, String> {
-    let mut sockets = PlainSockets { rtp: Vec::new(), addresses: Vec::new(), rtcp: Vec::new() };
-    let mut port = 50_000;
-    while sockets.rtp.len() < count {
-        if port > 59_998 {
-            return Err("no free pair of ports between 50000 and 59999".to_owned());
-        }
-        let bind = |port| UdpSocket::bind(SocketAddr::new(ip, port));
-        if let (Ok(first), Ok(second)) = (bind(port), bind(port + 1)) {
-            first.set_nonblocking(true).map_err(|error| error.to_string())?;
-            // The kernel gives what its limit allows.
-            let _ = socket2::SockRef::from(&first).set_recv_buffer_size(8 << 20);
-            sockets.addresses.push(SocketAddr::new(ip, port));
-            sockets.rtp.push(first);
-            sockets.rtcp.push(second);
-        }
-        port += 2;
-    }
-    Ok(sockets)
 }

@@ -11,6 +11,7 @@
 //! | `place` | many calls: ramps and storms |
 //! | `rtpengine`, `bencode`, `sdes` | the same in rtpengine, by its NG protocol |
 //! | `engine` | the engine in this process, without a gateway |
+//! | `plain` | shared plain sockets; which calls are timed |
 //! | `netns` | sockets in the server's network namespace |
 //! | `floor` | what the kernel alone takes for a packet |
 //! | `proc`, `report` | the server from outside; what a step measured |
@@ -28,6 +29,7 @@ mod janus;
 mod media;
 mod netns;
 mod place;
+mod plain;
 mod plot;
 mod proc;
 mod report;
@@ -140,12 +142,25 @@ pub struct Load {
     /// What moves the generator's own packets.
     #[arg(long, default_value = "uring")]
     driver: DriverName,
+    /// Its network interface, for `--driver xdp`.
+    #[arg(long)]
+    interface: Option<String>,
+    /// Another address of that interface, for `--driver xdp`: it does not know when a packet arrived, so calls with
+    /// their ends there go through sockets and are timed.
+    #[arg(long)]
+    timed_address: Option<IpAddr>,
+    /// With that address: one call in so many is timed.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    timed_every: u32,
     /// The server's core: the floor is measured there, and the engine of engine scenarios runs there.
     #[arg(long, default_value_t = 0)]
     engine_core: usize,
     /// What moves the engine's packets.
     #[arg(long, default_value = "uring")]
     engine_driver: DriverName,
+    /// The engine's network interface, for `--engine-driver xdp`.
+    #[arg(long)]
+    engine_interface: Option<String>,
     /// Longest delay that the engine may add, microseconds.
     #[arg(long, default_value_t = 500)]
     engine_coalesce_us: u32,
@@ -161,6 +176,8 @@ enum DriverName {
     Uring,
     /// recvmmsg, sendmmsg, epoll
     Mmsg,
+    /// AF_XDP, with sockets beside it
+    Xdp,
 }
 
 /// Names of profiles.

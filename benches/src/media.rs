@@ -14,6 +14,7 @@ use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
 use crate::client::Client;
 use crate::histogram::Histogram;
+use crate::plain::Ends;
 use crate::sdes::Srtp;
 use crate::stamp::Stamp;
 
@@ -23,9 +24,6 @@ const TICK: Duration = Duration::from_millis(1);
 /// Ticks that are made up for before packets are read again.
 const TICKS_MAX: usize = 5;
 const BATCH: usize = 256;
-/// Packets that are handed to the kernel at once: the stamp is written when the packet is made, so the
-/// last one's wait for the others is in its latency.
-const SEND_BATCH: usize = 8;
 const HEADER_BYTES: usize = 12;
 /// Of video; any dynamic one will do.
 pub const VIDEO_PAYLOAD_TYPE: u8 = 96;
@@ -114,7 +112,7 @@ pub struct Window {
     pub reordered: [u64; 2],
     /// Packets that came out while the window was open, whenever sent.
     pub arrived: u64,
-    /// From the sender's clock reading to the kernel's receive time.
+    /// From the sender's clock reading to the kernel's receive time, of the timed calls.
     pub latency: [Histogram; 2],
     /// How late the generator's own ticks were.
     pub lateness: Histogram,
@@ -161,6 +159,7 @@ pub struct Media<D: Driver<Socket = UdpSocket>> {
     commands: mpsc::Receiver<Command>,
     events: tokio_mpsc::UnboundedSender<Event>,
     plain: Vec<SocketKey>,
+    ends: Ends,
     flows: Vec<Flow>,
     by_call: HashMap<u32, Vec<usize>>,
     /// Flows by their period and, within it, the tick in which they send.
@@ -173,6 +172,9 @@ pub struct Media<D: Driver<Socket = UdpSocket>> {
     /// From the driver's clock to the kernel's receive times, nanoseconds.
     offset_ns: u64,
     unsent: usize,
+    /// Packets that are handed to the kernel at once: the stamp is written when the packet is made, so the
+    /// last one's wait for the others is in its latency.
+    send_batch: usize,
 }
 
 impl<D: Driver<Socket = UdpSocket>> Media<D> {
@@ -181,8 +183,9 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
     /// # Errors
     /// The driver has no place for them.
     pub fn new(
-        mut driver: D,
+        (mut driver, send_batch): (D, usize),
         plain: Vec<UdpSocket>,
+        ends: Ends,
         commands: mpsc::Receiver<Command>,
         events: tokio_mpsc::UnboundedSender<Event>,
     ) -> Result<Self, String> {
@@ -191,6 +194,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         Ok(Self {
             plain: plain.map_err(|_| "too many sockets")?,
             driver,
+            ends,
             commands,
             events,
             flows: Vec::new(),
@@ -201,6 +205,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
             window: Window::default(),
             offset_ns: 0,
             unsent: 0,
+            send_batch,
         })
     }
 
@@ -350,7 +355,12 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
     fn receive(&mut self, now: Time, received: Received) {
         let Received { buffer, start, len, tag, source, .. } = received;
         let now_ns = now.as_nanos();
-        let arrived = self.driver.arrived_ns(&buffer).map_or(now_ns, |ns| ns.saturating_sub(self.offset_ns));
+        let timed = match tag.checked_sub(PLAIN_TAG) {
+            Some(number) => self.ends.timed_plain().contains(&(number as usize)),
+            None => self.flows.get(tag as usize).is_some_and(|flow| self.ends.is_timed(flow.call)),
+        };
+        let arrived = if timed { self.driver.arrived_ns(&buffer) } else { None };
+        let arrived = arrived.map(|ns| ns.saturating_sub(self.offset_ns));
         let bytes = self.driver.bytes(&buffer).get_mut(start..start + len);
         let stamp = bytes.and_then(|bytes| {
             let packet = if tag >= PLAIN_TAG {
@@ -381,7 +391,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         }
     }
 
-    fn count(&mut self, now_ns: u64, arrived_ns: u64, tag: u64, stamp: Stamp) {
+    fn count(&mut self, now_ns: u64, arrived_ns: Option<u64>, tag: u64, stamp: Stamp) {
         self.window.arrived += u64::from(self.in_window(now_ns));
         let way = usize::from(stamp.way & 1);
         let next = match self.flows.get_mut(tag as usize) {
@@ -393,7 +403,9 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         if self.in_window(stamp.sent_ns) {
             self.window.received[way] += 1;
             self.window.reordered[way] += u64::from(late);
-            self.window.latency[way].add(arrived_ns.saturating_sub(stamp.sent_ns));
+            if let Some(arrived_ns) = arrived_ns {
+                self.window.latency[way].add(arrived_ns.saturating_sub(stamp.sent_ns));
+            }
         }
     }
 
@@ -456,7 +468,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
             return;
         }
         self.unsent += 1;
-        if self.unsent >= SEND_BATCH {
+        if self.unsent >= self.send_batch {
             self.unsent = 0;
             self.driver.wait(Wait::Poll);
         }

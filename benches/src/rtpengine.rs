@@ -87,8 +87,7 @@ impl Rtpengine {
     /// rtpengine refuses, or its description cannot be used.
     pub async fn place(&self, calls: &Calls, call: u32, profile: Profile) -> Result<(), String> {
         let secure = calls.scenario == Scenario::Rtpengine;
-        let (caller, callee) =
-            (call as usize * 2 % calls.plain.len(), (call as usize * 2 + 1) % calls.plain.len());
+        let [(caller, caller_at), (callee, callee_at)] = [0, 1].map(|end| calls.ends.plain(call, end));
         let id = format!("load-{call}");
         let protocol = if secure { "RTP/SAVP" } else { "RTP/AVP" };
         let offer = self.request(Value::dictionary([
@@ -98,7 +97,7 @@ impl Rtpengine {
             ("ICE", "remove".into()),
             ("transport-protocol", protocol.into()),
             ("replace", Value::list(["origin", "session-connection"])),
-            ("sdp", sdp::plain(call, calls.plain[caller], calls.codec).as_str().into()),
+            ("sdp", sdp::plain(call, caller_at, calls.codec).as_str().into()),
         ]));
         let offer = offer.await?;
         let offered = offer.text("sdp").ok_or("offer: no sdp")?;
@@ -106,13 +105,14 @@ impl Rtpengine {
         let (answer_sdp, end) = if secure {
             let theirs = sdes::of_suite(offered, profile)?;
             let ours = MasterKey::generate(profile).map_err(|error| error.to_string())?;
-            let socket = StdSocket::bind(SocketAddr::new(calls.ip, 0)).map_err(|error| error.to_string())?;
+            let socket = StdSocket::bind(SocketAddr::new(calls.ends.address(call), 0))
+                .map_err(|error| error.to_string())?;
             socket.set_nonblocking(true).map_err(|error| error.to_string())?;
             let address = socket.local_addr().map_err(|error| error.to_string())?;
             let text = sdp::secure(call, address, calls.codec, &sdes::line(theirs.tag, &ours)?);
             (text, End::Srtp(Box::new(Srtp::new(&ours, &theirs.key, towards_callee)?), socket))
         } else {
-            (sdp::plain(call, calls.plain[callee], calls.codec), End::Plain(callee, towards_callee))
+            (sdp::plain(call, callee_at, calls.codec), End::Plain(callee, towards_callee))
         };
         let answer = self.request(Value::dictionary([
             ("command", "answer".into()),

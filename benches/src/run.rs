@@ -8,6 +8,7 @@ use std::time::Duration;
 use bifrons_engine::DriverChoice;
 use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
 use bifrons_engine::driver::uring::{Uring, UringConfig};
+use bifrons_engine::driver::xdp::{Interface, Xdp, XdpConfig};
 use bifrons_engine::driver::{Clock, Driver, DriverWaker, thread};
 use bifrons_rtc::dtls::{Certificate, DtlsConfig, DtlsContext};
 use bifrons_rtc::srtp;
@@ -15,12 +16,13 @@ use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
 use crate::calls::{Calls, MediaLink, Scenario, Stage};
 use crate::codec::Codec;
-use crate::engine::{InProcess, PlainSockets, is_engine_thread, plain_sockets};
+use crate::engine::{InProcess, is_engine_thread};
 use crate::histogram::Histogram;
 use crate::janus::{Handle, Janus};
 use crate::media::{Command, Event, Media, Sending, Window};
 use crate::netns::Netns;
 use crate::place::{Placer, Ramp, Server};
+use crate::plain::{self, Ends, PlainSockets};
 use crate::proc::{Snapshot, is_napi_thread};
 use crate::report::{Parts, Step, Storm};
 use crate::rtpengine::Rtpengine;
@@ -28,6 +30,9 @@ use crate::{DriverName, Load, Profile, floor, uas};
 
 /// Descriptors that a run needs besides a socket a call.
 const SOCKETS_SPARE: usize = 64;
+/// Packets that the media thread hands to the kernel at once, by what a packet costs it.
+const SOCKETS_SEND_BATCH: usize = 8;
+const XDP_SEND_BATCH: usize = 32;
 /// Packets on their way when the window ends may still come.
 const LINGER: Duration = Duration::from_millis(500);
 /// A server that loses so many packets is over its limit; more calls would say nothing more.
@@ -110,14 +115,16 @@ impl<'a> Run<'a> {
         let config = DtlsConfig { profiles: vec![profile], ..DtlsConfig::default() };
         let dtls = DtlsContext::new(&certificate, config).map_err(|error| error.to_string())?;
 
-        let PlainSockets { rtp, addresses: plain, rtcp } =
-            plain_sockets(arguments.address, arguments.plain_sockets.max(2))?;
+        let Load { address, timed_address, timed_every, plain_sockets, .. } = *arguments;
+        let every = if timed_address.is_some() { timed_every } else { 1 };
+        let (ends, PlainSockets { rtp, rtcp }) =
+            plain::bind(address, timed_address.unwrap_or(address), every, plain_sockets)?;
         let netns = arguments.server_netns.as_deref().map(|name| {
             Netns::open(name).map(Arc::new).map_err(|error| format!("network namespace {name}: {error}"))
         });
         let netns = netns.transpose()?;
         let (events, mut heard) = tokio_mpsc::unbounded_channel();
-        let media = spawn_media(arguments, rtp, events)?;
+        let media = spawn_media(arguments, rtp, ends.clone(), events)?;
         let broken: Arc<Mutex<Vec<(u32, String)>>> = Arc::default();
         let (link, broke) = (media.clone(), broken.clone());
         tokio::spawn(async move {
@@ -130,7 +137,7 @@ impl<'a> Run<'a> {
         let scenario = arguments.scenario;
         let phone = match scenario {
             Scenario::Sip | Scenario::Registrations => {
-                Some(uas::start(arguments.address, plain.clone(), arguments.codec).await?)
+                Some(uas::start(arguments.address, ends.clone(), arguments.codec).await?)
             }
             _ => None,
         };
@@ -141,6 +148,7 @@ impl<'a> Run<'a> {
                 let driver = match arguments.engine_driver {
                     DriverName::Uring => DriverChoice::Uring,
                     DriverName::Mmsg => DriverChoice::Mmsg,
+                    DriverName::Xdp => DriverChoice::Xdp,
                 };
                 let (core, coalesce_us) = (arguments.engine_core, arguments.engine_coalesce_us);
                 Server::Engine(InProcess::start(
@@ -149,6 +157,7 @@ impl<'a> Run<'a> {
                     core,
                     driver,
                     profile,
+                    arguments.engine_interface.clone(),
                     coalesce_us,
                 )?)
             }
@@ -159,16 +168,7 @@ impl<'a> Run<'a> {
             Scenario::EngineFanout => Sending::video(arguments.frame_packets, arguments.frames_per_s),
             _ => codec.sending(),
         };
-        let calls = Calls {
-            scenario,
-            ip: arguments.address,
-            dtls: Arc::new(dtls),
-            media,
-            plain,
-            codec,
-            sending,
-            phone,
-        };
+        let calls = Calls { scenario, ends, dtls: Arc::new(dtls), media, codec, sending, phone };
         let handles_per_session = arguments.handles_per_session;
         Ok(Self {
             arguments,
@@ -329,6 +329,7 @@ impl Measured {
 fn spawn_media(
     arguments: &Load,
     plain: Vec<UdpSocket>,
+    ends: Ends,
     events: tokio_mpsc::UnboundedSender<Event>,
 ) -> Result<MediaLink, String> {
     let most = arguments.calls.iter().copied().max().unwrap_or(0) as usize;
@@ -337,7 +338,8 @@ fn spawn_media(
         most + plain.len() + SOCKETS_SPARE + 8 * arguments.concurrency.max(arguments.storm_concurrency);
     let (commands, told) = mpsc::channel();
     let (started, has_started) = mpsc::channel::<Result<DriverWaker, String>>();
-    let (driver, core) = (arguments.driver, arguments.core);
+    let Load { driver, core, address, .. } = *arguments;
+    let interface = arguments.interface.clone();
     let body = move || {
         // Other programs on the generator's core would be taken for latency of the server.
         let prepared = thread::pin_to_core(core).and_then(|()| thread::schedule_fifo(1));
@@ -348,11 +350,24 @@ fn spawn_media(
         match driver {
             DriverName::Uring => {
                 let driver = Uring::new(UringConfig { sockets_max, hosted: false }, clock);
-                turn(driver.map(Uring::with_timestamps), plain, told, events, &started);
+                let driver = driver.map(Uring::with_timestamps).map_err(|error| error.to_string());
+                turn((driver, SOCKETS_SEND_BATCH), plain, ends, told, events, &started);
             }
             DriverName::Mmsg => {
                 let driver = Mmsg::new(MmsgConfig { sockets_max }, clock);
-                turn(driver.map(Mmsg::with_timestamps), plain, told, events, &started);
+                let driver = driver.map(Mmsg::with_timestamps).map_err(|error| error.to_string());
+                turn((driver, SOCKETS_SEND_BATCH), plain, ends, told, events, &started);
+            }
+            DriverName::Xdp => {
+                let interface =
+                    interface.ok_or_else(|| "--interface: which one, for --driver xdp?".to_owned());
+                let interface = interface.and_then(|name| Interface::open(&name, &[address], 1));
+                let driver = interface.and_then(|interface| {
+                    let interfaces = vec![Arc::new(interface)];
+                    Xdp::new(XdpConfig { sockets_max, worker: 0, interfaces }, clock)
+                });
+                let driver = driver.map(Xdp::with_timestamps);
+                turn((driver, XDP_SEND_BATCH), plain, ends, told, events, &started);
             }
         }
     };
@@ -363,15 +378,16 @@ fn spawn_media(
 }
 
 fn turn<D: Driver<Socket = UdpSocket>>(
-    driver: std::io::Result<D>,
+    (driver, send_batch): (Result<D, String>, usize),
     plain: Vec<UdpSocket>,
+    ends: Ends,
     commands: mpsc::Receiver<Command>,
     events: tokio_mpsc::UnboundedSender<Event>,
     started: &mpsc::Sender<Result<DriverWaker, String>>,
 ) {
-    let made = driver.map_err(|error| error.to_string()).and_then(|driver| {
+    let made = driver.and_then(|driver| {
         let waker = driver.waker();
-        Media::new(driver, plain, commands, events).map(|media| (media, waker))
+        Media::new((driver, send_batch), plain, ends, commands, events).map(|media| (media, waker))
     });
     match made {
         Ok((media, waker)) => {

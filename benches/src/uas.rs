@@ -9,21 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UdpSocket;
 
 use crate::codec::Codec;
+use crate::plain::Ends;
 use crate::sdp;
 
 /// Where the gateway receives each call's RTP, learned from its INVITE.
 pub type Media = Arc<Mutex<HashMap<u32, SocketAddr>>>;
 
-/// Starts the phone at an address; call `n` is `sip:load<n>@…`. `plain` are the RTP addresses that it
-/// names, in turn. Gives its own address too.
+/// Starts the phone at an address; call `n` is `sip:load<n>@…`. Its RTP is at `ends`. Gives its own address too.
 ///
 /// # Errors
 /// The address is taken.
-pub async fn start(
-    ip: std::net::IpAddr,
-    plain: Vec<SocketAddr>,
-    codec: Codec,
-) -> Result<(SocketAddr, Media), String> {
+pub async fn start(ip: std::net::IpAddr, ends: Ends, codec: Codec) -> Result<(SocketAddr, Media), String> {
     let socket = UdpSocket::bind(SocketAddr::new(ip, 0)).await.map_err(|error| error.to_string())?;
     let address = socket.local_addr().map_err(|error| error.to_string())?;
     let media = Media::default();
@@ -33,7 +29,7 @@ pub async fn start(
         loop {
             let Ok((len, source)) = socket.recv_from(&mut buffer).await else { continue };
             let Ok(text) = std::str::from_utf8(&buffer[..len]) else { continue };
-            if let Some(response) = answer(text, address, &plain, codec, &learned) {
+            if let Some(response) = answer(text, address, &ends, codec, &learned) {
                 // A lost response is asked for again.
                 let _ = socket.send_to(response.as_bytes(), source).await;
             }
@@ -42,7 +38,7 @@ pub async fn start(
     Ok((address, media))
 }
 
-fn answer(text: &str, own: SocketAddr, plain: &[SocketAddr], codec: Codec, media: &Media) -> Option<String> {
+fn answer(text: &str, own: SocketAddr, ends: &Ends, codec: Codec, media: &Media) -> Option<String> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");
     let mut first = lines.next()?.split(' ');
@@ -92,7 +88,7 @@ fn answer(text: &str, own: SocketAddr, plain: &[SocketAddr], codec: Codec, media
         let call: u32 = uri.strip_prefix("sip:load")?.split(['@', ';']).next()?.parse().ok()?;
         let gateway = sdp::plain_address(body).ok()?;
         media.lock().unwrap_or_else(PoisonError::into_inner).insert(call, gateway);
-        sdp = sdp::plain(call, *plain.get(call as usize % plain.len().max(1))?, codec);
+        sdp = sdp::plain(call, ends.plain(call, 0).1, codec);
         copied += &format!("Contact: <sip:load{call}@{own}>\r\nContent-Type: application/sdp\r\n");
     }
     Some(format!("SIP/2.0 200 OK\r\n{copied}Content-Length: {}\r\n\r\n{sdp}", sdp.len()))
@@ -105,26 +101,27 @@ mod tests {
     #[test]
     fn answers_an_invite_with_its_own_media() {
         let own = "127.0.0.1:5070".parse().unwrap();
-        let plain = ["127.0.0.1:4000".parse().unwrap()];
+        let ip = "127.0.0.1".parse().unwrap();
+        let (ends, _sockets) = crate::plain::bind(ip, ip, 1, 2).unwrap();
         let media = Media::default();
         let body = sdp::plain(7, "127.0.0.1:20000".parse().unwrap(), Codec::Pcmu);
         let invite = format!(
             "INVITE sip:load7@127.0.0.1:5070 SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\n\
              From: <sip:a@b>;tag=1\r\nTo: <sip:load7@127.0.0.1>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\r\n{body}"
         );
-        let response = answer(&invite, own, &plain, Codec::Pcmu, &media).unwrap();
+        let response = answer(&invite, own, &ends, Codec::Pcmu, &media).unwrap();
         assert!(response.starts_with("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\n"));
         assert!(response.contains("To: <sip:load7@127.0.0.1>;tag=load\r\n"));
-        assert!(response.contains("m=audio 4000 "));
+        assert!(response.contains(&format!("m=audio {} ", ends.plain(7, 0).1.port())));
         assert_eq!(media.lock().unwrap().get(&7), Some(&"127.0.0.1:20000".parse().unwrap()));
         let register = invite.replace("INVITE", "REGISTER").replace("\r\nCSeq", "\r\nExpires: 60\r\nCSeq");
-        let response = answer(&register, own, &plain, Codec::Pcmu, &media).unwrap();
+        let response = answer(&register, own, &ends, Codec::Pcmu, &media).unwrap();
         assert!(response.starts_with("SIP/2.0 401 ") && response.contains("\r\nWWW-Authenticate: Digest "));
         let register = register.replace("\r\nCSeq", "\r\nm: <sip:c@d>\r\nAuthorization: Digest x\r\nCSeq");
-        let response = answer(&register, own, &plain, Codec::Pcmu, &media).unwrap();
+        let response = answer(&register, own, &ends, Codec::Pcmu, &media).unwrap();
         assert!(response.starts_with("SIP/2.0 200 ") && response.contains("\r\nExpires: 60\r\n"));
         assert!(response.contains("\r\nContact: <sip:c@d>\r\n"));
-        assert_eq!(answer("ACK sip:load7@x SIP/2.0\r\n\r\n", own, &plain, Codec::Pcmu, &media), None);
-        assert_eq!(answer("garbage", own, &plain, Codec::Pcmu, &media), None);
+        assert_eq!(answer("ACK sip:load7@x SIP/2.0\r\n\r\n", own, &ends, Codec::Pcmu, &media), None);
+        assert_eq!(answer("garbage", own, &ends, Codec::Pcmu, &media), None);
     }
 }

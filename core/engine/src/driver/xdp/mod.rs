@@ -183,6 +183,14 @@ impl Xdp {
         Ok(driver)
     }
 
+    /// The same, with [`Driver::arrived_ns`] of what comes through sockets; of what comes through a ring it says
+    /// nothing that means anything. To be called before the first socket is added.
+    #[must_use]
+    pub fn with_timestamps(mut self) -> Self {
+        self.sockets = self.sockets.with_timestamps();
+        self
+    }
+
     /// One line for the start report.
     pub fn describe(&self) -> String {
         let one = |device: &Device| {
@@ -427,6 +435,10 @@ impl Driver for Xdp {
 
     fn bytes(&mut self, buffer: &Buffer) -> &mut [u8] {
         self.sockets.bytes(buffer)
+    }
+
+    fn arrived_ns(&mut self, buffer: &Buffer) -> Option<u64> {
+        self.sockets.arrived_ns(buffer)
     }
 
     fn bytes_pair(&mut self, from: &Buffer, to: &Buffer) -> (&[u8], &mut [u8]) {
