@@ -8,6 +8,9 @@ use bifrons_rtc::srtp::{Backend, Profile};
 use crate::driver::xdp::INTERFACES_MAX;
 use crate::id::LegId;
 
+/// Shared RTP port pairs of a worker and address family, over all groups.
+pub const SHARED_PORTS_MAX: usize = 32;
+
 /// Configuration of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -32,6 +35,10 @@ pub struct EngineConfig {
     /// How long the ports of a closed RTP leg stay unused, milliseconds: late packets of the old call
     /// do not reach the new one.
     pub rtp_port_rest_ms: u64,
+    /// Groups of RTP ports that legs share ([`crate::media::RtpShared`]): how many port pairs each may have,
+    /// a worker and address family. They are opened when they are first needed, from `rtp_port_range`, and
+    /// stay. [`SHARED_PORTS_MAX`] in all.
+    pub shared_ports: Vec<u8>,
     /// WebRTC legs are ICE lite.
     pub ice_lite: bool,
     /// Which remote addresses ICE may check.
@@ -75,6 +82,7 @@ impl Default for EngineConfig {
             webrtc_port: None,
             rtp_port_range: (10_000, 59_999),
             rtp_port_rest_ms: 10_000,
+            shared_ports: Vec::new(),
             ice_lite: false,
             ice_addresses: AddressPolicy::default(),
             consent_loss: ConsentLoss::default(),
@@ -269,6 +277,13 @@ impl EngineConfig {
         let (first, last) = self.rtp_port_range;
         if first == 0 || first > last {
             return fail(format!("rtp_port_range: {first}-{last} is not a range of ports"));
+        }
+        let shared: usize = self.shared_ports.iter().map(|count| usize::from(*count)).sum();
+        if shared > SHARED_PORTS_MAX || self.shared_ports.contains(&0) {
+            return fail(format!(
+                "shared_ports: {:?} must be 1 or more each, and {SHARED_PORTS_MAX} at most together",
+                self.shared_ports
+            ));
         }
         if self.srtp_profiles.is_empty() {
             return fail("srtp_profiles: none given".to_owned());

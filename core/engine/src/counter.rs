@@ -29,7 +29,7 @@ counters! {
     Drop {
         /// Neither STUN, DTLS, RTP nor RTCP by its first bytes (RFC 7983).
         NotMedia = "not_media",
-        /// RTP, RTCP or DTLS from an address that no leg has validated.
+        /// RTP, RTCP or DTLS from an address that no leg has validated, or that no SDP of a shared RTP port names.
         UnknownSource = "unknown_source",
         /// A STUN message that does not parse.
         StunMalformed = "stun_malformed",
@@ -87,6 +87,8 @@ counters! {
         NoDestination = "no_destination",
         /// Plain RTP from a source that the latching rule does not allow.
         SourceRefused = "source_refused",
+        /// A late packet of a call that had this address before, by its SSRC.
+        LateSsrc = "late_ssrc",
         /// A packet of a leg that had brought more than its budget ([`crate::Budgets`]), or a
         /// retransmission that such a leg asked for.
         LegOverBudget = "leg_over_budget",

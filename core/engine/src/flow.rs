@@ -17,8 +17,9 @@ pub(crate) struct FlowTable {
     key: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
+/// An address on a local socket; an IPv4 address and the IPv6 address that contains it are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
     ip: u128,
     port: u16,
     local: u8,
@@ -140,7 +141,7 @@ impl FlowTable {
 }
 
 impl Key {
-    fn new(local: u8, remote: SocketAddr) -> Self {
+    pub(crate) fn new(local: u8, remote: SocketAddr) -> Self {
         let ip = match remote.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
             IpAddr::V6(ip) => ip.to_bits(),

@@ -38,7 +38,9 @@ mod wake;
 mod worker;
 mod worker_set;
 
-pub use config::{Admission, Budgets, DriverChoice, EngineConfig, Limits, LocalAddress, StartError};
+pub use config::{
+    Admission, Budgets, DriverChoice, EngineConfig, Limits, LocalAddress, SHARED_PORTS_MAX, StartError,
+};
 pub use control::{
     AdmissionCount, AdmissionCounters, Assembled, BoundSocket, Engine, SimEngine, StartReport,
 };

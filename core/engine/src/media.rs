@@ -34,7 +34,8 @@ pub trait Media {
 
     /// Opens an RTP leg: one m-line's port (or port pair) towards a plain or SDES-SRTP peer.
     fn open_rtp_leg(&mut self, open: RtpOpen) -> Result<RtpLocal, MediaError>;
-    /// Where the peer's SDP says that an RTP leg's media go, and the keys. Re-arms latching.
+    /// Where the peer's SDP says that an RTP leg's media go, and the keys. Re-arms latching. On shared ports
+    /// [`MediaError::AddressTaken`] leaves the leg as it was.
     fn set_rtp_remote(&mut self, leg: LegId, remote: RtpRemote) -> Result<(), MediaError>;
 
     /// The m-lines of a leg as negotiated, in m-line order (an RTP leg has exactly one).
@@ -136,6 +137,22 @@ pub struct RtpOpen {
     pub latching: Latching,
     /// Use one port for RTP and RTCP (RFC 5761).
     pub rtcp_mux: bool,
+    /// Share ports with other legs; `None`: ports of its own.
+    pub shared: Option<RtpShared>,
+}
+
+/// How an RTP leg shares its ports with others: packets are told apart by their source, which must be the
+/// address and port of the peer's SDP (RFC 4961). So there is no latching on such a leg.
+#[derive(Clone, Debug)]
+pub struct RtpShared {
+    /// Which ports: an index of [`crate::EngineConfig::shared_ports`].
+    pub group: u8,
+    /// The remote end where it is known, because we answer: a port is taken on which no other leg has its
+    /// addresses.
+    pub remote: Option<RtpRemote>,
+    /// RTP ports that are not taken: those of the call's other m-lines, since two m-lines with one port
+    /// would be a BUNDLE to many (RFC 9143 §7.2).
+    pub not: Vec<u16>,
 }
 
 /// May media from another address than the SDP's move where we send (symmetric RTP)?
@@ -491,6 +508,8 @@ pub enum MediaError {
     },
     /// No local address of the family that is needed is configured.
     NoAddress,
+    /// The remote address is another leg's on the shared port, or on all ports of the group.
+    AddressTaken(SocketAddr),
     /// The configuration of a stream or remote is not usable; the text names the member.
     Invalid(String),
     /// A socket call failed.
@@ -507,6 +526,9 @@ impl std::fmt::Display for MediaError {
             }
             Self::NoPorts { first, last } => write!(f, "no free port pair in {first}-{last}"),
             Self::NoAddress => write!(f, "no local address of that family is configured"),
+            Self::AddressTaken(remote) => {
+                write!(f, "the media address {remote} is another call's on the shared RTP port")
+            }
             Self::Invalid(what) => write!(f, "{what}"),
             Self::Io(what) => write!(f, "{what}"),
         }

@@ -23,6 +23,12 @@ pub(crate) enum Command<S> {
         rtp: Option<S>,
         rtcp: Option<S>,
     },
+    /// Sockets of a shared RTP port; the RTP socket has this number, the other one the next.
+    OpenShared {
+        number: u8,
+        rtp: S,
+        rtcp: S,
+    },
     WebRtcRemote {
         leg: LegId,
         plan: Box<RemotePlan>,
@@ -142,6 +148,8 @@ pub(crate) const CROSS_BYTES: usize = BUFFER_BYTES - crate::driver::HEADROOM - c
 pub(crate) enum SocketTag {
     /// A shared WebRTC socket: its number among the local addresses.
     Shared(u8),
+    /// A shared RTP socket: its number, even for RTP and odd for RTCP.
+    SharedRtp(u8),
     /// An RTP leg's socket.
     Rtp(LegId),
     /// An RTP leg's RTCP socket.
@@ -151,10 +159,12 @@ pub(crate) enum SocketTag {
 impl SocketTag {
     /// Bits 28–31 of a leg's id are free.
     const RTCP_BIT: u64 = 1 << 28;
+    const SHARED_RTP_BIT: u64 = 1 << 8;
 
     pub(crate) fn encode(self) -> u64 {
         match self {
             Self::Shared(number) => number.into(),
+            Self::SharedRtp(number) => u64::from(number) | Self::SHARED_RTP_BIT,
             Self::Rtp(leg) => leg.as_u64(),
             Self::Rtcp(leg) => leg.as_u64() | Self::RTCP_BIT,
         }
@@ -163,7 +173,9 @@ impl SocketTag {
     pub(crate) fn decode(tag: u64) -> Self {
         if tag >> 32 == 0 {
             // Generation 0 is never given out, so this is no leg.
-            return Self::Shared(tag as u8);
+            let number = tag as u8;
+            let rtp = tag & Self::SHARED_RTP_BIT != 0;
+            return if rtp { Self::SharedRtp(number) } else { Self::Shared(number) };
         }
         let leg = LegId::from_u64(tag & !Self::RTCP_BIT);
         if tag & Self::RTCP_BIT == 0 { Self::Rtp(leg) } else { Self::Rtcp(leg) }
@@ -201,7 +213,9 @@ mod tests {
     #[test]
     fn tags_come_back() {
         let leg = LegId::new(255, (1 << 20) - 1, 1);
-        for tag in [SocketTag::Shared(3), SocketTag::Rtp(leg), SocketTag::Rtcp(leg)] {
+        for tag in
+            [SocketTag::Shared(3), SocketTag::SharedRtp(127), SocketTag::Rtp(leg), SocketTag::Rtcp(leg)]
+        {
             assert_eq!(SocketTag::decode(tag.encode()), tag);
         }
     }

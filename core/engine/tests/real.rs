@@ -78,6 +78,7 @@ fn config(driver: DriverChoice) -> EngineConfig {
         driver,
         addresses: vec![LocalAddress { address: "127.0.0.1".parse().unwrap(), advertised: None }],
         rtp_port_range: (40_000, 49_999),
+        shared_ports: vec![1],
         ice_addresses: AddressPolicy { loopback: true, private: true },
         realtime: false,
         ..EngineConfig::default()
@@ -356,6 +357,66 @@ fn routes_across_workers_over_mmsg() {
     across_workers(DriverChoice::Mmsg);
 }
 
+/// Phones on one shared port a worker: each hears itself, also when calls come and go.
+fn on_shared_ports(driver: DriverChoice) {
+    let Some(mut bench) = start(driver) else { return };
+    let mut ports = BTreeSet::new();
+    for round in 0..2u8 {
+        let mut phones = Vec::new();
+        for n in 0..8u32 {
+            let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+            phone.set_nonblocking(true).unwrap();
+            let rtp = phone.local_addr().unwrap();
+            let remote = RtpRemote { rtp, rtcp: None, rtcp_mux: true, sdes: None };
+            let shared = Some(RtpShared { group: 0, remote: Some(remote.clone()), not: vec![] });
+            let open = RtpOpen { near: None, ipv6: false, latching: Latching::Off, rtcp_mux: false, shared };
+            let local = bench.engine.open_rtp_leg(open).unwrap();
+            bench.engine.set_rtp_remote(local.leg, remote).unwrap();
+            bench.engine.set_streams(local.leg, vec![audio("", 90 + n, 0, "pcmu")]).unwrap();
+            let own = StreamRef { leg: local.leg, mline: 0 };
+            bench.engine.set_route(own, vec![output(own, &[0])]).unwrap();
+            ports.insert((local.leg.worker(), local.rtp));
+            phones.push((phone, local, 0));
+        }
+        let (mut sent, mut buffer) = (0u16, [0; 2_048]);
+        let done = bench.run_while(|_| {
+            if sent < 50 {
+                for (n, (phone, local, _)) in (0..).zip(&phones) {
+                    let packet = rtp(0, sent, 160 * u32::from(sent), 5, None, &[round, n, 7]);
+                    phone.send_to(&packet, local.rtp).unwrap();
+                }
+                sent += 1;
+            }
+            for (n, (phone, local, heard)) in (0..).zip(&mut phones) {
+                while let Ok((len, from)) = phone.recv_from(&mut buffer) {
+                    assert_eq!(from, local.rtp);
+                    let packet = Packet::parse(&buffer[..len]).unwrap();
+                    if packet.header().payload_type == 0 {
+                        assert_eq!(packet.payload(), [round, n, 7]);
+                        *heard += 1;
+                    }
+                }
+            }
+            // The first packets may have come before the legs were there.
+            sent == 50 && phones.iter().all(|(.., heard)| *heard >= 40)
+        });
+        let heard: Vec<i32> = phones.iter().map(|(.., heard)| *heard).collect();
+        assert!(done, "{heard:?} {:?}", bench.counted());
+        phones.iter().for_each(|(_, local, _)| bench.engine.close_leg(local.leg));
+    }
+    assert_eq!(ports.len(), 2, "one port a worker: {ports:?}");
+}
+
+#[test]
+fn shared_ports_over_io_uring() {
+    on_shared_ports(DriverChoice::Uring);
+}
+
+#[test]
+fn shared_ports_over_mmsg() {
+    on_shared_ports(DriverChoice::Mmsg);
+}
+
 #[test]
 fn a_taken_port_is_said() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -376,6 +437,7 @@ fn an_unusable_configuration_is_said() {
     assert!(refused(|config| config.addresses.clear()).starts_with("addresses"));
     assert!(refused(|config| config.addresses[0].address = "0.0.0.0".parse().unwrap()).contains("wildcard"));
     assert!(refused(|config| config.rtp_port_range = (5, 4)).starts_with("rtp_port_range"));
+    assert!(refused(|config| config.shared_ports = vec![30, 3]).starts_with("shared_ports"));
     assert!(refused(|config| config.limits.legs = 0).starts_with("limits.legs"));
     assert!(refused(|config| config.coalesce_us = 5_000).starts_with("coalesce_us"));
     assert!(refused(|config| config.dtls_mtu = 1_453).starts_with("dtls_mtu"));

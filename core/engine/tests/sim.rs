@@ -141,7 +141,7 @@ fn call(world: &mut World, seed: u64) -> (LegId, LegId) {
 /// A browser and a SIP peer on plain RTP.
 fn sip_call(world: &mut World, latching: Latching, sdes: Option<SdesKeys>) -> (LegId, LegId, RtpLocal) {
     let (_, web) = join(world, browser("10.0.0.2:6000", 3), vec![audio("0", 77, 0, "pcmu")], None);
-    let open = RtpOpen { near: Some(web), ipv6: false, latching, rtcp_mux: false };
+    let open = RtpOpen { near: Some(web), ipv6: false, latching, rtcp_mux: false, shared: None };
     let local = world.sim.engine.open_rtp_leg(open).unwrap();
     let remote = RtpRemote { rtp: at("10.0.0.4:4000"), rtcp: None, rtcp_mux: false, sdes };
     world.sim.engine.set_rtp_remote(local.leg, remote).unwrap();

@@ -266,7 +266,8 @@ fn an_sdes_key_that_stays_keeps_what_it_protected() {
     use bifrons_rtc::srtp::{Backend, Inbound, MasterKey, Outbound, Profile};
     let mut world = World::new(9, Link::default(), 1);
     let (from, to) = call_with(&mut world, true, without_rtx);
-    let open = RtpOpen { near: Some(to.leg), ipv6: false, latching: Latching::Off, rtcp_mux: true };
+    let open =
+        RtpOpen { near: Some(to.leg), ipv6: false, latching: Latching::Off, rtcp_mux: true, shared: None };
     let local = world.sim.engine.open_rtp_leg(open).unwrap();
     let phone = at("10.0.0.4:4000");
     world.bind_plain(phone);

@@ -411,7 +411,13 @@ impl PlainSide {
             || self.remote.as_ref().is_some_and(|sdp| first_address(sdp).is_some_and(|ip| ip.is_ipv6()));
         for line in self.lines.iter_mut().filter(|line| line.leg.is_none()) {
             if wanted(line) {
-                let open = RtpOpen { near: self.near, ipv6, latching: self.config.latching, rtcp_mux: false };
+                let open = RtpOpen {
+                    near: self.near,
+                    ipv6,
+                    latching: self.config.latching,
+                    rtcp_mux: false,
+                    shared: None,
+                };
                 line.leg = Some(cx.media.open_rtp_leg(open)?);
             }
         }

@@ -6,12 +6,16 @@ use crate::id::LegId;
 use crate::media::MediaError;
 
 crate::counter::counters! {
-    /// What became of legs that were asked for.
+    /// What became of legs, and of what they need.
     AdmissionCount {
         /// Legs opened.
         Opened = "legs_opened",
         /// Calls refused because all workers were at their limit of load.
         RefusedBusy = "calls_refused_busy",
+        /// Shared RTP ports opened.
+        SharedPorts = "shared_rtp_ports",
+        /// Remote addresses refused on shared RTP ports because another leg has them.
+        AddressTaken = "shared_rtp_address_taken",
     }
 }
 

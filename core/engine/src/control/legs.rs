@@ -1,6 +1,7 @@
 //! Slots and what the control side remembers of each leg.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bifrons_rtc::dtls::Fingerprint;
@@ -38,6 +39,8 @@ pub(super) enum LegKind {
         keys: Option<(String, Vec<u8>, Vec<u8>)>,
         /// All keys that we ever protected with on this leg: none is used twice.
         used: Vec<Vec<u8>>,
+        /// The number of its shared RTP socket, where it has one.
+        shared: Option<u8>,
     },
 }
 
@@ -52,6 +55,31 @@ pub(super) struct ClosedLeg {
 }
 
 impl<S: BoundSocket> Engine<S> {
+    /// Binds a pair of ports for RTP and, if it is wanted, RTCP: on the local address at this position.
+    pub(super) fn bind_pair(
+        &mut self,
+        position: usize,
+        rtcp: bool,
+        buffer_bytes: usize,
+    ) -> Result<(u16, S, Option<S>), MediaError> {
+        let now = self.clock.now();
+        let bind = &mut self.bind;
+        let local = self.config.addresses.get(position).ok_or(MediaError::NoAddress)?.address;
+        let ports = self.ports.get_mut(position).ok_or(MediaError::NoAddress)?;
+        let taken = ports.take(now, |port| {
+            let first = bind(SocketAddr::new(local, port), buffer_bytes)?;
+            let second = match rtcp {
+                true => Some(bind(SocketAddr::new(local, port + 1), buffer_bytes)?),
+                false => None,
+            };
+            Ok((first, second))
+        });
+        let (first, last) = self.config.rtp_port_range;
+        let taken = taken.map_err(|error| MediaError::Io(format!("RTP port: {error}")))?;
+        let (port, (rtp, rtcp)) = taken.ok_or(MediaError::NoPorts { first, last })?;
+        Ok((port, rtp, rtcp))
+    }
+
     /// The entry of a leg that is open.
     pub(super) fn entry(&self, leg: LegId) -> Option<&Entry> {
         let worker =
@@ -88,6 +116,10 @@ impl<S: BoundSocket> Engine<S> {
     pub(super) fn close_slot(&mut self, leg: LegId) -> Option<ClosedLeg> {
         let handle = self.workers.get_mut(usize::from(leg.worker()))?;
         let lost = !handle.slots.close(leg)?;
+        if lost {
+            self.shared_leg_gone(leg, None);
+        }
+        let handle = self.workers.get_mut(usize::from(leg.worker()))?;
         let entry = handle.entries.get_mut(leg.slot() as usize)?;
         let sources = std::mem::take(&mut entry.sources);
         let routes = std::mem::take(&mut entry.routes);

@@ -11,6 +11,7 @@ use bifrons_rtc::ice::{
 use bifrons_rtc::srtp::{Inbound, MasterKey, Outbound, Profile};
 
 use super::legs::LegKind;
+use super::start::RTP_BUFFER_BYTES;
 use super::{BoundSocket, Engine};
 use crate::handshake::Start;
 use crate::id::LegId;
@@ -158,21 +159,11 @@ impl<S: BoundSocket> Media for Engine<S> {
         if !free {
             return Err(MediaError::Full("the worker's leg table"));
         }
-        let now = self.clock.now();
-        let bind = &mut self.bind;
-        let ports = self.ports.get_mut(position).ok_or(MediaError::NoAddress)?;
-        let taken = ports.take(now, |port| {
-            let rtp = bind(SocketAddr::new(local.address, port))?;
-            let rtcp = match open.rtcp_mux {
-                true => None,
-                false => Some(bind(SocketAddr::new(local.address, port + 1))?),
-            };
-            Ok((rtp, rtcp))
-        });
-        let (first, last) = self.config.rtp_port_range;
-        let taken = taken.map_err(|error| MediaError::Io(format!("RTP port: {error}")))?;
-        let (port, (rtp, rtcp)) = taken.ok_or(MediaError::NoPorts { first, last })?;
-        let kind = LegKind::Rtp { keys: None, used: Vec::new() };
+        if let Some(shared) = &open.shared {
+            return self.open_shared_rtp_leg(worker, position, &open, shared);
+        }
+        let (port, rtp, rtcp) = self.bind_pair(position, !open.rtcp_mux, RTP_BUFFER_BYTES)?;
+        let kind = LegKind::Rtp { keys: None, used: Vec::new(), shared: None };
         let leg = self.take_slot(worker, kind)?;
         let transport = Transport::Rtp(RtpTransport::new(open.latching, open.rtcp_mux));
         let boxed = Box::new(Leg::new(leg, transport));
@@ -182,14 +173,15 @@ impl<S: BoundSocket> Media for Engine<S> {
         Ok(RtpLocal { leg, rtp: SocketAddr::new(told, port), rtcp: SocketAddr::new(told, rtcp_port) })
     }
 
-    fn set_rtp_remote(&mut self, leg: LegId, remote: RtpRemote) -> Result<(), MediaError> {
+    fn set_rtp_remote(&mut self, leg: LegId, mut remote: RtpRemote) -> Result<(), MediaError> {
         self.room(leg.worker(), 1)?;
         let backend = self.config.srtp_backend;
+        self.check_shared(leg, &remote)?;
         let entry = self.entry_mut(leg)?;
-        let LegKind::Rtp { keys, used } = &mut entry.kind else {
+        let LegKind::Rtp { keys, used, .. } = &mut entry.kind else {
             return Err(MediaError::Invalid("the leg is a WebRTC leg".to_owned()));
         };
-        let given = remote.sdes.map(|sdes| (sdes.suite, sdes.local, sdes.remote));
+        let given = remote.sdes.take().map(|sdes| (sdes.suite, sdes.local, sdes.remote));
         let plan = if *keys == given {
             KeyPlan::Keep
         } else {
@@ -216,16 +208,9 @@ impl<S: BoundSocket> Media for Engine<S> {
             *keys = given;
             plan
         };
-        let sendable = |address: SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
-        let mux = remote.rtcp_mux;
-        let rtp = Some(remote.rtp).filter(|address| sendable(*address));
-        let next = remote.rtp.port().checked_add(1).map(|port| SocketAddr::new(remote.rtp.ip(), port));
-        let rtcp = if mux {
-            rtp
-        } else {
-            remote.rtcp.or(next).filter(|address| rtp.is_some() && sendable(*address))
-        };
-        let plan = Box::new(RtpPlan { rtp, rtcp, mux, keys: plan });
+        let late = self.claim_shared(leg, &remote)?;
+        let (rtp, rtcp) = destinations(&remote);
+        let plan = Box::new(RtpPlan { rtp, rtcp, mux: remote.rtcp_mux, late, keys: plan });
         self.command(leg.worker(), Command::RtpRemote { leg, plan })
     }
 
@@ -299,6 +284,18 @@ impl<S: BoundSocket> Media for Engine<S> {
     fn poll_notice(&mut self) -> Option<Notice> {
         self.poll()
     }
+}
+
+/// Where RTP and RTCP go; the same address with rtcp-mux, and nowhere for an address that cannot be sent to.
+pub(super) fn destinations(remote: &RtpRemote) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    let sendable = |address: &SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
+    let rtp = Some(remote.rtp).filter(sendable);
+    let next = remote.rtp.port().checked_add(1).map(|port| SocketAddr::new(remote.rtp.ip(), port));
+    let rtcp = match remote.rtcp_mux {
+        true => rtp,
+        false => remote.rtcp.or(next).filter(|address| rtp.is_some() && sendable(address)),
+    };
+    (rtp, rtcp)
 }
 
 /// The contexts of an SDES leg (RFC 4568).

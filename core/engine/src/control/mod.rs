@@ -7,6 +7,7 @@ mod admission;
 mod legs;
 mod media;
 mod routes;
+mod shared;
 pub(crate) mod slots;
 mod start;
 
@@ -81,8 +82,8 @@ pub struct Engine<S: BoundSocket = UdpSocket> {
     handshake_wake: Option<Arc<std::sync::OnceLock<std::thread::Thread>>>,
 }
 
-/// Binds a socket of an RTP leg.
-pub(crate) type Binder<S> = Box<dyn FnMut(SocketAddr) -> std::io::Result<S> + Send>;
+/// Binds a socket for RTP; the second argument is the size of its buffers, in bytes.
+pub(crate) type Binder<S> = Box<dyn FnMut(SocketAddr, usize) -> std::io::Result<S> + Send>;
 
 /// Real time, or the time of a simulation.
 #[derive(Clone)]
@@ -111,6 +112,7 @@ struct WorkerHandle<S> {
     webrtc: Vec<SocketAddr>,
     entries: Vec<Entry>,
     slots: slots::Slots,
+    shared: shared::SharedPorts,
     /// Closes that found the ring full: a close cannot fail.
     closes: VecDeque<LegId>,
     expected: Expected,
@@ -214,8 +216,11 @@ impl<S: BoundSocket> Engine<S> {
                     return Some(notice);
                 }
                 Report::Notice(_) => {}
-                Report::LegGone(leg) => self.slot_free(worker, leg.id),
-                Report::Socket(socket, tag) => self.socket_back(socket, tag),
+                Report::LegGone(leg) => {
+                    self.shared_leg_gone(leg.id, leg.streams.first().and_then(|stream| stream.input.ssrc));
+                    self.slot_free(worker, leg.id);
+                }
+                Report::Socket(socket, tag) => self.socket_back(worker, socket, tag),
                 Report::Free(garbage) => drop(garbage),
             }
         }
@@ -235,11 +240,17 @@ impl<S: BoundSocket> Engine<S> {
     }
 
     /// A socket that the driver has let go of is closed here, and its pair rests.
-    fn socket_back(&mut self, socket: S, tag: u64) {
+    fn socket_back(&mut self, worker: u8, socket: S, tag: u64) {
         let Ok(address) = socket.address() else { return };
         drop(socket);
-        if !matches!(SocketTag::decode(tag), SocketTag::Rtp(_)) {
-            return;
+        match SocketTag::decode(tag) {
+            SocketTag::Rtp(_) => {}
+            SocketTag::SharedRtp(number) if number.is_multiple_of(2) => {
+                if let Some(handle) = self.workers.get_mut(usize::from(worker)) {
+                    handle.shared.lost(number);
+                }
+            }
+            _ => return,
         }
         let until = self.clock.now() + std::time::Duration::from_millis(self.config.rtp_port_rest_ms);
         let position = self.config.addresses.iter().position(|local| local.address == address.ip());

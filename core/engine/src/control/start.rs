@@ -14,6 +14,7 @@ use rtrb::RingBuffer;
 
 use super::admission::Expected;
 use super::legs::Entry;
+use super::shared::SharedPorts;
 use super::slots::Slots;
 use super::{Binder, BoundSocket, Engine, EngineClock, WorkerHandle};
 use crate::config::{DriverChoice, EngineConfig, StartError};
@@ -35,9 +36,9 @@ use crate::worker_set::SharedWorkerSet;
 const BIND_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Receive buffer and send buffer of a shared socket, bytes; what the kernel grants of them. What is sent counts
 /// until the network card is done with it: a frame to 200 viewers is 4 MiB to the kernel.
-const SHARED_BUFFER_BYTES: usize = 4 << 20;
+pub(super) const SHARED_BUFFER_BYTES: usize = 4 << 20;
 /// The same of an RTP leg's socket.
-const RTP_BUFFER_BYTES: usize = 256 << 10;
+pub(super) const RTP_BUFFER_BYTES: usize = 256 << 10;
 /// Bytes of video history a worker.
 const HISTORY_BYTES: usize = 16 << 20;
 /// SCHED_FIFO priority of workers where it is allowed, else their nice value.
@@ -87,7 +88,9 @@ impl Engine {
         let Assembled { mut engine, workers, handshaker, clock, mut report } =
             Self::assemble(config, certificate)?;
         let plan = Plan::make(&settings, &mut report)?;
-        let wanted = settings.limits.legs * 2 + settings.addresses.len();
+        let shared: usize = settings.shared_ports.iter().map(|count| usize::from(*count)).sum();
+        // A pair in both address families.
+        let wanted = settings.limits.legs * 2 + settings.addresses.len() + shared * 4;
         let allowed = thread::raise_descriptor_limit().map_err(|error| StartError::Io(error.to_string()))?;
         let sockets_max = wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX));
         if allowed < (wanted * settings.workers) as u64 {
@@ -159,7 +162,7 @@ impl Engine {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         let mut random = || EngineRandom::system().map_err(|error| StartError::Io(error.to_string()));
-        let bind: Binder<UdpSocket> = Box::new(|address| bind_udp(address, RTP_BUFFER_BYTES));
+        let bind: Binder<UdpSocket> = Box::new(bind_udp);
         let shared = |address: SocketAddr| bind_patiently(address);
         let (mut engine, workers, handshaker) =
             assemble(config, certificate, EngineClock::Real(clock), unix_nanos, &mut random, bind, shared)?;
@@ -203,7 +206,7 @@ impl SimEngine {
         let clock = Arc::new(AtomicU64::new(network.now().as_nanos()));
         let mut seeds = SeededRandom::new(seed);
         let mut random = || Ok(EngineRandom::Seeded(SeededRandom::new(seeds.next_u64())));
-        let bind: Binder<SimSocket> = Box::new(|address| Ok(SimSocket(address)));
+        let bind: Binder<SimSocket> = Box::new(|address, _| Ok(SimSocket(address)));
         let shared = |address| Ok(SimSocket(address));
         let time = EngineClock::Virtual(clock.clone());
         // 2026-01-01, so that NTP times look like themselves.
@@ -308,6 +311,7 @@ fn assemble<S: BoundSocket>(
                 index: index as u8,
                 legs: limits.legs,
                 flows: limits.flows,
+                shared_ports: !config.shared_ports.is_empty(),
                 replicas: limits.replicas,
                 history_bytes: HISTORY_BYTES,
                 coalesce_us: config.coalesce_us,
@@ -344,6 +348,7 @@ fn assemble<S: BoundSocket>(
             webrtc,
             entries: (0..limits.legs).map(|_| Entry::default()).collect(),
             slots: Slots::new(index as u8, limits.legs),
+            shared: SharedPorts::default(),
             closes: Default::default(),
             expected: Expected::default(),
         });

@@ -13,7 +13,7 @@ mod webrtc;
 
 pub(crate) use keys::Keys;
 pub(crate) use route::{Route, RouteOutput};
-pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SourceVerdict};
+pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SharedFlows, SourceVerdict};
 pub(crate) use stats::{StreamShared, Word};
 pub(crate) use stream::{PayloadKind, Stream};
 #[cfg(all(test, feature = "loom"))]

@@ -22,6 +22,7 @@ pub(crate) struct RtpTransport {
     pub rtcp_socket: Option<SocketKey>,
     /// RTP and RTCP share a port.
     pub mux: bool,
+    pub shared: Option<SharedFlows>,
     latching: Latching,
     /// The SDP's addresses.
     signalled: Option<SocketAddr>,
@@ -34,12 +35,31 @@ pub(crate) struct RtpTransport {
     heard: u32,
 }
 
+/// What a leg has of shared ports.
+#[derive(Debug)]
+pub(crate) struct SharedFlows {
+    /// The number of the RTP socket; the RTCP socket has the next.
+    pub number: u8,
+    /// Its sources in the flow table, by socket.
+    pub sources: [Option<SocketAddr>; 2],
+    /// An SSRC of a call that had the source before, and how long its late packets are dropped for.
+    late: Option<(u32, Time)>,
+}
+
+impl SharedFlows {
+    pub(crate) fn new(number: u8, late: Option<(u32, Time)>) -> Self {
+        Self { number, sources: [None; 2], late }
+    }
+}
+
 /// What a remote description becomes once it is checked.
 pub(crate) struct RtpPlan {
     /// Where RTP goes; `None`: nowhere.
     pub rtp: Option<SocketAddr>,
     pub rtcp: Option<SocketAddr>,
     pub mux: bool,
+    /// On a shared port: see [`SharedFlows::late`].
+    pub late: Option<(u32, Time)>,
     pub keys: KeyPlan,
 }
 
@@ -71,6 +91,7 @@ impl RtpTransport {
             rtp_socket: None,
             rtcp_socket: None,
             mux,
+            shared: None,
             latching,
             signalled: None,
             signalled_rtcp: None,
@@ -94,6 +115,15 @@ impl RtpTransport {
         }
         self.signalled = plan.rtp;
         self.signalled_rtcp = plan.rtcp;
+        if let Some(shared) = &mut self.shared {
+            shared.late = plan.late.or(shared.late);
+        }
+    }
+
+    /// A late packet of the call that had this leg's shared port and source before.
+    pub(crate) fn is_late(&self, now: Time, ssrc: u32) -> bool {
+        let late = self.shared.as_ref().and_then(|shared| shared.late);
+        late.is_some_and(|(late, until)| late == ssrc && now < until)
     }
 
     /// Where RTP goes: from the start to the SDP's address, then to the learnt one.
@@ -179,8 +209,13 @@ mod tests {
 
     fn leg(latching: Latching) -> RtpTransport {
         let mut rtp = RtpTransport::new(latching, false);
-        let plan =
-            RtpPlan { rtp: Some(at(SDP)), rtcp: Some(at("10.0.0.1:4001")), mux: false, keys: KeyPlan::Keep };
+        let plan = RtpPlan {
+            rtp: Some(at(SDP)),
+            rtcp: Some(at("10.0.0.1:4001")),
+            mux: false,
+            late: None,
+            keys: KeyPlan::Keep,
+        };
         rtp.set_remote(Time::ZERO, &plan);
         rtp
     }
@@ -238,7 +273,7 @@ mod tests {
     fn hold_sends_nothing_and_forgets_nobody() {
         let mut rtp = leg(Latching::SameIp);
         rtp.hear(Time::ZERO, at("10.0.0.1:5000"));
-        let hold = RtpPlan { rtp: None, rtcp: None, mux: false, keys: KeyPlan::Keep };
+        let hold = RtpPlan { rtp: None, rtcp: None, mux: false, late: None, keys: KeyPlan::Keep };
         rtp.set_remote(Time::ZERO, &hold);
         assert_eq!(rtp.destination(), None);
         assert_eq!(rtp.hear(Time::ZERO, at("10.0.0.1:5000")), SourceVerdict::Heard);

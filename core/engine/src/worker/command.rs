@@ -7,7 +7,9 @@ use crate::counter::{Drop, Work};
 use crate::driver::Driver;
 use crate::handshake::ToHandshake;
 use crate::id::LegId;
-use crate::leg::{Crypto, DtlsPhase, KeyPlan, Keys, Leg, RemotePlan, Route, RtpPlan, Stream, Transport};
+use crate::leg::{
+    Crypto, DtlsPhase, KeyPlan, Keys, Leg, RemotePlan, Route, RtpPlan, RtpTransport, Stream, Transport,
+};
 use crate::media::StreamRef;
 use crate::message::{Command, Garbage, Report, SocketTag};
 use crate::random::Replay;
@@ -31,6 +33,7 @@ impl<D: Driver> Worker<D> {
     fn run(&mut self, now: Time, command: Command<D::Socket>) {
         match command {
             Command::Open { leg, rtp, rtcp } => self.open(now, leg, rtp, rtcp),
+            Command::OpenShared { number, rtp, rtcp } => self.open_shared_rtp(number, rtp, rtcp),
             Command::WebRtcRemote { leg, plan } => self.webrtc_remote(now, leg, plan),
             Command::Candidate { leg, candidate } => self.with_agent(now, leg, |worker, leg| {
                 let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
@@ -139,6 +142,9 @@ impl<D: Driver> Worker<D> {
             };
             transport.rtp_socket = add(rtp, SocketTag::Rtp(id));
             transport.rtcp_socket = add(rtcp, SocketTag::Rtcp(id));
+            if let Some(shared) = &transport.shared {
+                [transport.rtp_socket, transport.rtcp_socket] = self.shared_rtp.sockets(shared.number);
+            }
         }
         if let Err(leg) = self.legs.insert(leg) {
             // The control side gives a slot out only after it came back, so this cannot be.
@@ -189,6 +195,9 @@ impl<D: Driver> Worker<D> {
             && let Transport::Rtp(rtp) = &mut leg.transport
         {
             rtp.set_remote(now, &plan);
+            if let Some(shared) = &mut rtp.shared {
+                self.shared_rtp.follow(shared, id.slot(), &plan, &self.counters);
+            }
             let mut unused = None;
             if !matches!(plan.keys, KeyPlan::Keep | KeyPlan::New { same_outbound: true, .. }) {
                 leg.forget_ciphertext();
@@ -299,6 +308,9 @@ impl<D: Driver> Worker<D> {
                 for (socket, remote) in &webrtc.flows {
                     self.drop_flow(*socket, *remote, id.slot());
                 }
+            }
+            Transport::Rtp(RtpTransport { shared: Some(shared), .. }) => {
+                self.shared_rtp.leave(shared, id.slot());
             }
             Transport::Rtp(rtp) => {
                 for socket in [rtp.rtp_socket, rtp.rtcp_socket].into_iter().flatten() {

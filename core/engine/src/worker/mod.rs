@@ -16,6 +16,7 @@ mod notice;
 mod receive;
 mod report;
 mod shared;
+mod shared_rtp;
 mod timer;
 mod warm;
 
@@ -53,6 +54,7 @@ use crate::worker_set::{SharedWorkerSet, WorkerSet};
 use coalesce::Coalescing;
 use in_hand::InHand;
 use shared::SharedFlows;
+use shared_rtp::SharedRtp;
 
 pub(crate) use ice::ice_token;
 
@@ -78,6 +80,8 @@ pub(crate) struct WorkerSettings {
     pub index: u8,
     pub legs: usize,
     pub flows: usize,
+    /// Whether there are groups of shared RTP ports.
+    pub shared_ports: bool,
     pub replicas: usize,
     pub history_bytes: usize,
     pub coalesce_us: u32,
@@ -134,6 +138,7 @@ pub struct Worker<D: Driver> {
     legs: LegTable,
     flows: FlowTable,
     shared: SharedFlows,
+    shared_rtp: SharedRtp,
     wheel: Wheel,
     commands: Consumer<Command<D::Socket>>,
     reports: Producer<Report<D::Socket>>,
@@ -178,6 +183,7 @@ impl<D: Driver> Worker<D> {
             legs: LegTable::new(settings.legs),
             flows: FlowTable::new(settings.flows),
             shared: SharedFlows::new(),
+            shared_rtp: SharedRtp::new(settings.shared_ports, settings.legs),
             wheel: Wheel::new(settings.legs, now),
             commands: parts.commands,
             reports: parts.reports,
@@ -250,7 +256,7 @@ impl<D: Driver> Worker<D> {
         self.flush_reports();
         self.counters.add(Work::Turns, 1);
         self.counters.set(Work::Legs, self.legs.len() as u64);
-        self.counters.set(Work::Flows, self.flows.len() as u64);
+        self.counters.set(Work::Flows, (self.flows.len() + self.shared_rtp.len()) as u64);
         let counted = self.driver.counters();
         self.counters.set_driver(&counted);
         if self.busy {
@@ -374,6 +380,7 @@ impl<D: Driver> Worker<D> {
         self.legs = LegTable::new(self.settings.legs);
         self.flows = FlowTable::new(self.settings.flows);
         self.shared = SharedFlows::new();
+        self.shared_rtp.forget_sources();
         self.wheel = Wheel::new(self.settings.legs, now);
         for (_, replica) in std::mem::take(&mut self.replicas) {
             self.free(Garbage::Replica(replica));

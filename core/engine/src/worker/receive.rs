@@ -63,6 +63,18 @@ impl<D: Driver> Worker<D> {
                 }
                 Kind::Other => self.drop_packet(received, Drop::NotMedia),
             },
+            SocketTag::SharedRtp(number) => {
+                if !matches!(kind, Kind::Rtp | Kind::Rtcp) {
+                    return self.drop_packet(received, Drop::NotMedia);
+                }
+                let slot = self.shared_rtp.get(number, received.source);
+                let leg = slot.and_then(|slot| self.legs.at(slot)).filter(|leg| !leg.ended);
+                let Some(id) = leg.map(|leg| leg.id) else {
+                    return self.drop_packet(received, Drop::UnknownSource);
+                };
+                self.current = Some(id);
+                self.receive_media(now, id, received, kind == Kind::Rtcp);
+            }
             SocketTag::Rtp(id) | SocketTag::Rtcp(id) => {
                 if !matches!(kind, Kind::Rtp | Kind::Rtcp) {
                     return self.drop_packet(received, Drop::NotMedia);
@@ -144,6 +156,9 @@ impl<D: Driver> Worker<D> {
                         self.dirty.push_back(id.slot());
                     }
                 }
+            }
+            if matches!(leg.crypto, Crypto::Plain) && rtp.is_late(now, header.ssrc) {
+                return Err(Drop::LateSsrc);
             }
             SsrcUse { mline: 0, rtx: false }
         } else {

@@ -68,14 +68,17 @@ impl<D: Driver> Worker<D> {
     }
 
     fn ask_flow(&self, received: &Received) {
-        if let SocketTag::Shared(local) = SocketTag::decode(received.tag) {
-            self.flows.ask(local, received.source);
+        match SocketTag::decode(received.tag) {
+            SocketTag::Shared(local) => self.flows.ask(local, received.source),
+            SocketTag::SharedRtp(number) => self.shared_rtp.ask(number, received.source),
+            SocketTag::Rtp(_) | SocketTag::Rtcp(_) => {}
         }
     }
 
     fn slot_of(&self, received: &Received) -> Option<u32> {
         match SocketTag::decode(received.tag) {
             SocketTag::Shared(local) => self.flows.get(local, received.source),
+            SocketTag::SharedRtp(number) => self.shared_rtp.get(number, received.source),
             SocketTag::Rtp(id) | SocketTag::Rtcp(id) => Some(id.slot()),
         }
     }
