@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use bifrons_api::plugin::{HandleKey, Jsep, JsepType, MessageResult, Plugin, PluginCx, PluginInfo};
-use bifrons_engine::media::{MediaKind, Notice};
+use bifrons_engine::media::{MediaError, MediaKind, Notice};
 use serde_json::{Map, Value, json};
 
 use crate::params::{self, Kind, PluginError, optional, required};
@@ -25,7 +25,7 @@ const TOO_STRICT: u32 = 450;
 const UNAVAILABLE: u32 = 499;
 
 /// How the plugin is set up.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NoSipConfig {
     /// Addresses and latching; the plugin sets what is its own.
     pub plain: PlainConfig,
@@ -65,8 +65,8 @@ impl NoSip {
     ) -> Result<(Value, Option<Jsep>), PluginError> {
         params::check(body, &[required("request", Kind::Text)], MISSING_ELEMENT, INVALID_ELEMENT)?;
         let name = params::text(body, "request").unwrap_or("");
-        let config = self.config;
-        let handle = self.handles.entry(key).or_insert_with(|| Handle::new(config));
+        let config = &self.config;
+        let handle = self.handles.entry(key).or_insert_with(|| Handle::new(config.clone()));
         match name.to_ascii_lowercase().as_str() {
             "generate" => generate(cx, key, handle, body, jsep),
             "process" => process(cx, key, handle, body),
@@ -106,6 +106,7 @@ fn generate(
         optional("info", Kind::Text),
         optional("srtp", Kind::Text),
         optional("srtp_profile", Kind::Text),
+        optional("shared_rtp", Kind::Text),
         optional("update", Kind::Boolean),
     ];
     params::check(body, &fields, MISSING_ELEMENT, INVALID_ELEMENT)?;
@@ -114,6 +115,12 @@ fn generate(
         return Err(PluginError::new(INVALID_ELEMENT, "Media encryption unsupported by this plugin"));
     }
     let (policy, suite) = sdes::requested(body, INVALID_ELEMENT)?;
+    if let Some(name) = params::text(body, "shared_rtp")
+        && !handle.plain.share(|peer| peer.name == name)
+    {
+        let text = format!("Invalid element (no shared_rtp `{name}` is configured)");
+        return Err(PluginError::new(INVALID_ELEMENT, text));
+    }
     let pc = cx.peer_connection(key);
     if let Some(pc) = &pc {
         handle.plain.near(pc.leg);
@@ -242,8 +249,12 @@ fn of_plain(error: PlainError) -> PluginError {
         PlainError::NoMedia
         | PlainError::NoRemoteAddress
         | PlainError::NoCommonCodec { .. }
+        | PlainError::NotItsMedia { .. }
         | PlainError::NoOffer => INVALID_SDP,
         PlainError::SrtpRequired | PlainError::SrtpMismatch => TOO_STRICT,
+        PlainError::Media(error @ MediaError::AddressTaken(_)) => {
+            return PluginError::new(IO_ERROR, error.to_string());
+        }
         PlainError::Media(error) => {
             return PluginError::new(IO_ERROR, format!("Could not allocate RTP/RTCP ports: {error}"));
         }
@@ -264,7 +275,7 @@ impl Plugin for NoSip {
     }
 
     fn attach(&mut self, _cx: &mut PluginCx<'_>, handle: HandleKey) -> Result<(), i32> {
-        self.handles.insert(handle, Handle::new(self.config));
+        self.handles.insert(handle, Handle::new(self.config.clone()));
         Ok(())
     }
 

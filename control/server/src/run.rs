@@ -78,7 +78,7 @@ async fn gateway(config: &Config, origin: &Origin, demo: Option<&Demo>) -> Resul
         }
     };
     add(Box::new(EchoTest::new()));
-    add(Box::new(NoSip::new(start::nosip(config))));
+    add(Box::new(NoSip::new(start::nosip(config, origin)?)));
     let mut sip = None;
     if !config.plugins.disable.iter().any(|package| package == "janus.plugin.sip") {
         let program = sip_program::find(config).map_err(|reason| origin.error("sip.program", reason))?;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bifrons_api::Waker;
-use bifrons_plugins::plain::PlainConfig;
+use bifrons_plugins::plain::{PlainConfig, SharedPeer};
 use bifrons_plugins::sip::policy::{NoPattern, Pattern, Policy};
 use bifrons_plugins::sip::{Inbound, Inbox, Sip, SipConfig};
 use bifrons_sip_protocol::{FromSip, GateRules, Network, Settings, TlsSettings, TlsVerify, ToSip, Transport};
@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use crate::config::schema::{SipListen, SipTransport};
+use crate::config::schema::{SharedRtp, SipListen, SipTransport};
 use crate::config::{Config, ConfigError};
 use crate::counted::line;
 use crate::run::RunError;
@@ -75,7 +75,7 @@ pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, Conf
         },
         address: listen.address,
     });
-    let Rules { trunks, gate, policy } = rules(config, &origin.file)?;
+    let Rules { trunks, gate, policy, shared } = rules(config, &origin.file)?;
     Ok(SipConfig {
         ua: ua::Config {
             sip: settings,
@@ -90,6 +90,7 @@ pub fn plugin_config(config: &Config, origin: &Origin) -> Result<SipConfig, Conf
         plain: PlainConfig {
             sdp_address: sip.sdp_address,
             latching: start::latching(sip.latching),
+            shared: shared.into(),
             ..PlainConfig::default()
         },
         register_ttl_s: sip.register_ttl_s,
@@ -102,6 +103,7 @@ pub struct Rules {
     trunks: Vec<ua::Source>,
     gate: GateRules,
     policy: Policy,
+    shared: Vec<SharedPeer>,
 }
 
 /// Who is heard, and what pages may ask for.
@@ -110,19 +112,8 @@ pub struct Rules {
 /// An entry of a list that is no network, or no pattern.
 pub fn rules(config: &Config, file: &Path) -> Result<Rules, ConfigError> {
     let sip = &config.sip;
-    let networks = |key: &str, list: &[String]| -> Result<Vec<ua::Source>, ConfigError> {
-        let parsed = list.iter().map(|text| {
-            let reason = || format!("`{text}` is neither an address nor a network (10.0.0.0/8)");
-            network(text).ok_or_else(|| ConfigError::new(file, key, reason()))
-        });
-        parsed.collect()
-    };
-    let patterns = |key: &str, list: &[String]| -> Result<Vec<Pattern>, ConfigError> {
-        let parsed = list.iter().map(|text| {
-            text.parse().map_err(|error: NoPattern| ConfigError::new(file, key, error.to_string()))
-        });
-        parsed.collect()
-    };
+    let networks = |key: &str, list: &[String]| networks(file, key, list);
+    let patterns = |key: &str, list: &[String]| patterns(file, key, list);
     let for_gate = |list: Vec<ua::Source>| {
         list.into_iter().map(|source| Network { address: source.address, prefix: source.prefix }).collect()
     };
@@ -141,7 +132,46 @@ pub fn rules(config: &Config, file: &Path) -> Result<Rules, ConfigError> {
             proxies: patterns("sip.allowed_proxies", &sip.allowed_proxies)?,
             headers: sip.allowed_headers.clone(),
         },
+        shared: shared_peers(file, "sip.shared_rtp", &sip.shared_rtp, 0)?,
     })
+}
+
+/// Peers whose calls share RTP ports. Their groups of ports count from `first`.
+///
+/// # Errors
+/// An entry of a list that is no network, or no pattern.
+pub fn shared_peers(
+    file: &Path,
+    key: &str,
+    peers: &[SharedRtp],
+    first: usize,
+) -> Result<Vec<SharedPeer>, ConfigError> {
+    let peer = |(index, peer): (usize, &SharedRtp)| {
+        Ok(SharedPeer {
+            name: peer.name.clone(),
+            // Their number is bounded by that of the ports.
+            group: u8::try_from(first + index).unwrap_or(u8::MAX),
+            media: networks(file, key, &peer.media)?,
+            hops: patterns(file, key, &peer.hops)?,
+            rtcp_mux: peer.rtcp_mux,
+        })
+    };
+    peers.iter().enumerate().map(peer).collect()
+}
+
+fn networks(file: &Path, key: &str, list: &[String]) -> Result<Vec<ua::Source>, ConfigError> {
+    let parsed = list.iter().map(|text| {
+        let reason = || format!("`{text}` is neither an address nor a network (10.0.0.0/8)");
+        network(text).ok_or_else(|| ConfigError::new(file, key, reason()))
+    });
+    parsed.collect()
+}
+
+fn patterns(file: &Path, key: &str, list: &[String]) -> Result<Vec<Pattern>, ConfigError> {
+    let parsed = list
+        .iter()
+        .map(|text| text.parse().map_err(|error: NoPattern| ConfigError::new(file, key, error.to_string())));
+    parsed.collect()
 }
 
 fn tls(config: &Config) -> Option<TlsSettings> {

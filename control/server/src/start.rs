@@ -18,7 +18,7 @@ use bifrons_transports::{Settings, StaticFiles, TransportLimits};
 
 use crate::config::schema;
 use crate::config::{Config, ConfigError};
-use crate::net;
+use crate::{net, sip};
 
 /// Where the configuration came from: the file or folder that errors name.
 #[derive(Clone, Debug)]
@@ -109,6 +109,7 @@ pub fn engine(config: &Config, origin: &Origin) -> Result<EngineConfig, ConfigEr
         webrtc_port: (media.webrtc_port != 0).then_some(media.webrtc_port),
         rtp_port_range: (media.rtp_port_range.first, media.rtp_port_range.last),
         rtp_port_rest_ms: media.rtp_port_rest_ms,
+        shared_ports: shared_ports(config),
         ice_lite: config.webrtc.ice_lite,
         // Who serves on loopback serves clients of this machine, and only they have such candidates.
         ice_addresses: AddressPolicy {
@@ -274,14 +275,26 @@ pub fn transports(config: &Config, origin: &Origin, files: StaticFiles) -> Resul
     })
 }
 
+/// Groups of shared RTP ports: those of the SIP side, then those of NoSIP.
+fn shared_ports(config: &Config) -> Vec<u8> {
+    let peers = config.sip.shared_rtp.iter().chain(&config.nosip.shared_rtp);
+    peers.map(|peer| peer.ports_per_worker).collect()
+}
+
 /// For the NoSIP plugin.
-pub fn nosip(config: &Config) -> NoSipConfig {
+///
+/// # Errors
+/// An entry of a list that is no network.
+pub fn nosip(config: &Config, origin: &Origin) -> Result<NoSipConfig, ConfigError> {
+    let first = config.sip.shared_rtp.len();
+    let shared = sip::shared_peers(&origin.file, "nosip.shared_rtp", &config.nosip.shared_rtp, first)?;
     let plain = PlainConfig {
         sdp_address: config.nosip.sdp_address,
         latching: latching(config.nosip.latching),
+        shared: shared.into(),
         ..PlainConfig::default()
     };
-    NoSipConfig { plain }
+    Ok(NoSipConfig { plain })
 }
 
 /// Symmetric RTP in the engine's words.

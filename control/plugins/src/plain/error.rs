@@ -26,6 +26,13 @@ pub enum PlainError {
     SrtpRequired,
     /// The answer's `a=crypto` is none of those that were offered.
     SrtpMismatch,
+    /// The peer's calls share RTP ports, and this media address is none of those that it was said to have.
+    NotItsMedia {
+        /// Its name in the configuration.
+        peer: String,
+        /// The address in its SDP.
+        address: std::net::IpAddr,
+    },
     /// An answer without an offer before it.
     NoOffer,
     /// The engine refused a leg.
@@ -44,6 +51,12 @@ impl fmt::Display for PlainError {
             }
             Self::SrtpRequired => write!(f, "SDES-SRTP required, but not offered by the peer"),
             Self::SrtpMismatch => write!(f, "The peer's a=crypto answers none that was offered"),
+            Self::NotItsMedia { peer, address } => {
+                write!(
+                    f,
+                    "The media address {address} is not in shared_rtp `{peer}`, whose ports were offered"
+                )
+            }
             Self::NoOffer => write!(f, "An answer without an offer"),
             Self::Media(error) => write!(f, "{error}"),
         }

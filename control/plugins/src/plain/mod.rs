@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`text`] | from one face's SDP to the other's |
 //! | [`sdes`] | the keys of an m-line |
+//! | [`shared`] | peers whose calls share RTP ports |
 //! | [`routes`] | streams and routes for the engine |
 //! | [`error`] | what can be wrong |
 //!
@@ -15,22 +16,25 @@
 pub mod error;
 pub mod routes;
 pub mod sdes;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bifrons_api::plugin::PluginCx;
 use bifrons_engine::LegId;
-use bifrons_engine::media::{Latching, MediaKind, RtpLocal, RtpOpen, RtpRemote};
+use bifrons_engine::media::{Latching, MediaKind, RtpLocal, RtpOpen, RtpRemote, RtpShared};
 use bifrons_wire::sdp::{Connection, Direction, Media, Origin, Rtcp, Sdp, Suite};
 
 pub use error::PlainError;
 pub use sdes::{Sdes, SrtpPolicy};
+pub use shared::SharedPeer;
 
 /// How a plugin wants its plain SDP.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PlainConfig {
     /// Address in `c=`; without one the leg's own.
     pub sdp_address: Option<IpAddr>,
@@ -42,6 +46,8 @@ pub struct PlainConfig {
     pub keep_sendrecv: bool,
     /// Codecs that an answer names twice stay once (SIP).
     pub prune_duplicates: bool,
+    /// Peers whose calls share RTP ports.
+    pub shared: Arc<[SharedPeer]>,
 }
 
 /// An m-line that both faces carry.
@@ -59,6 +65,8 @@ struct Line {
     peer: Direction,
     /// The profile that the peer offered; the answer repeats it.
     offered_protocol: Option<String>,
+    /// The leg is on shared ports of this peer: its place in [`PlainConfig::shared`].
+    shared: Option<usize>,
 }
 
 /// The plain side of one call.
@@ -75,6 +83,8 @@ pub struct PlainSide {
     /// The direction that a hold of ours asks for.
     hold: Option<Direction>,
     near: Option<LegId>,
+    /// Whom an offer of ours goes to, if its calls share ports: its place in [`PlainConfig::shared`].
+    shared: Option<usize>,
 }
 
 /// An offer of a telephone, for the browser.
@@ -97,6 +107,7 @@ impl PlainSide {
             origin: None,
             hold: None,
             near: None,
+            shared: None,
             before: None,
         }
     }
@@ -104,6 +115,13 @@ impl PlainSide {
     /// Puts the RTP legs on the worker of this leg, the browser's.
     pub fn near(&mut self, leg: LegId) {
         self.near = Some(leg);
+    }
+
+    /// The call goes to a peer whose calls share ports, if one `fits`. Only an offer of ours needs to be told:
+    /// an offer of the peer is known by its address.
+    pub fn share(&mut self, fits: impl Fn(&SharedPeer) -> bool) -> bool {
+        self.shared = self.config.shared.iter().position(fits);
+        self.shared.is_some()
     }
 
     /// A browser's offer as a plain one. A second call (renegotiation) keeps legs and keys.
@@ -143,6 +161,7 @@ impl PlainSide {
             let direction = browser.direction(media);
             let crypto = (policy != SrtpPolicy::Follow).then(|| line.sdes.offer(suite).clone());
             let mut media = self.config.dress(media, &local, protocol, direction);
+            text::set_rtcp_mux(&mut media, self.config.takes_mux(line.shared));
             crypto.iter().for_each(|crypto| media.section.push(crypto));
             plain.media.push(media);
         }
@@ -244,6 +263,8 @@ impl PlainSide {
             let mut own_line = own.clone();
             text::align_answer(&mut own_line, offered);
             let mut media = self.config.dress(&own_line, &local, &protocol, browser.direction(own));
+            let mux = self.config.takes_mux(line.shared) && offered.section.has("rtcp-mux");
+            text::set_rtcp_mux(&mut media, mux);
             if self.config.prune_duplicates {
                 text::prune_duplicates(&mut media);
             }
@@ -293,6 +314,8 @@ impl PlainSide {
             let mut own = own.clone();
             text::align_answer(&mut own, offered);
             let mut media = self.config.dress(&own, &local, &protocol, direction);
+            let mux = self.config.takes_mux(line.shared) && offered.section.has("rtcp-mux");
+            text::set_rtcp_mux(&mut media, mux);
             if let Some(crypto) = line.sdes.answer() {
                 media.section.push(crypto);
             }
@@ -402,24 +425,43 @@ impl PlainSide {
                 cx.close_leg(leg.leg);
             }
         }
-        *self = Self::new(self.config);
+        *self = Self::new(self.config.clone());
     }
 
     /// Opens a leg for each line that wants one and has none.
     fn open_legs(&mut self, cx: &mut PluginCx<'_>, wanted: impl Fn(&Line) -> bool) -> Result<(), PlainError> {
-        let ipv6 = self.config.sdp_address.is_some_and(|address| address.is_ipv6())
-            || self.remote.as_ref().is_some_and(|sdp| first_address(sdp).is_some_and(|ip| ip.is_ipv6()));
+        let config = &self.config;
+        let to = self.shared.and_then(|index| config.shared.get(index));
+        let ipv6 = config.sdp_address.is_some_and(|address| address.is_ipv6())
+            || self.remote.as_ref().is_some_and(|sdp| first_address(sdp).is_some_and(|ip| ip.is_ipv6()))
+            || to.is_some_and(SharedPeer::ipv6);
+        // Where the call has a leg on shared ports its other m-lines are with them, each with its own.
+        let mut not: Vec<u16> =
+            self.lines.iter().filter_map(|line| line.leg.as_ref()).map(|leg| leg.rtp.port()).collect();
         for line in self.lines.iter_mut().filter(|line| line.leg.is_none()) {
-            if wanted(line) {
-                let open = RtpOpen {
-                    near: self.near,
-                    ipv6,
-                    latching: self.config.latching,
-                    rtcp_mux: false,
-                    shared: None,
-                };
-                line.leg = Some(cx.media.open_rtp_leg(open)?);
+            if !wanted(line) {
+                continue;
             }
+            let remote = self.remote.as_ref().and_then(|sdp| {
+                let media = sdp.media.get(line.plain)?;
+                remote_of(sdp, media, media.section.has("rtcp-mux"))
+            });
+            line.shared = match &remote {
+                Some(remote) => config.shared.iter().position(|peer| peer.has_media(remote.rtp.ip())),
+                None => self.shared,
+            };
+            let peer = line.shared.and_then(|index| config.shared.get(index));
+            let shared = peer.map(|peer| RtpShared {
+                group: peer.group,
+                remote: remote
+                    .map(|remote| RtpRemote { rtcp_mux: remote.rtcp_mux && peer.rtcp_mux, ..remote }),
+                not: not.clone(),
+            });
+            let open = RtpOpen { near: self.near, ipv6, latching: config.latching, rtcp_mux: false, shared };
+            let leg = cx.media.open_rtp_leg(open)?;
+            not.push(leg.rtp.port());
+            line.leg = Some(leg);
+            self.shared = self.shared.or(line.shared);
         }
         Ok(())
     }
@@ -460,7 +502,8 @@ impl PlainSide {
         for line in &mut self.lines {
             let (Some(media), Some(local)) = (sdp.media.get(line.plain), &line.leg) else { continue };
             line.peer = text::direction_with_hold(sdp, media);
-            let mux = local.rtp == local.rtcp && media.section.has("rtcp-mux");
+            let takes_mux = local.rtp == local.rtcp || self.config.takes_mux(line.shared);
+            let mux = takes_mux && media.section.has("rtcp-mux");
             let mut remote = match remote_of(sdp, media, mux) {
                 Some(remote) => remote,
                 // Rejected, or held in the old way: stay where we are, send nothing.
@@ -471,6 +514,11 @@ impl PlainSide {
                 }
             };
             remote.sdes = line.sdes.keys();
+            if let Some(peer) = line.shared.and_then(|index| self.config.shared.get(index))
+                && !peer.has_media(remote.rtp.ip())
+            {
+                return Err(PlainError::NotItsMedia { peer: peer.name.clone(), address: remote.rtp.ip() });
+            }
             cx.media.set_rtp_remote(local.leg, remote.clone())?;
             line.remote = Some(remote);
             any = true;
@@ -563,11 +611,17 @@ impl Line {
             remote: None,
             peer,
             offered_protocol: None,
+            shared: None,
         }
     }
 }
 
 impl PlainConfig {
+    /// Whether a leg that is on ports of this peer may have RTCP on its RTP port.
+    fn takes_mux(&self, shared: Option<usize>) -> bool {
+        shared.and_then(|index| self.shared.get(index)).is_some_and(|peer| peer.rtcp_mux)
+    }
+
     /// A browser's m-line with our leg's address.
     fn dress(&self, media: &Media, local: &RtpLocal, protocol: &str, direction: Direction) -> Media {
         let mut media = media.clone();

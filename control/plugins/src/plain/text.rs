@@ -51,6 +51,14 @@ pub fn place_rtcp(media: &mut Media, rtp: u16, rtcp: u16) {
     }
 }
 
+/// Says that RTCP may come to the RTP port (RFC 5761 §5.1.1), or does not.
+pub fn set_rtcp_mux(media: &mut Media, mux: bool) {
+    media.section.remove_attributes(&["rtcp-mux"]);
+    if mux {
+        media.section.push_flag("rtcp-mux");
+    }
+}
+
 /// A rejected m-line (RFC 3264 §6): port 0, formats kept, nothing else.
 pub fn rejected(media: &Media) -> Media {
     let mut media = Media { line: media.line.clone(), section: Default::default() };

@@ -1,6 +1,7 @@
 //! `call`, `progress`, `accept`, `decline`, `hangup`, `send_ringing`.
 
 use bifrons_api::plugin::{HandleKey, Jsep, JsepType, PluginCx};
+use bifrons_sip_ua::message::Uri;
 use bifrons_sip_ua::ua::RequestOptions;
 use serde_json::{Map, Value, json};
 
@@ -80,7 +81,10 @@ impl Sip {
             self.replace_credentials(cx, key, body, secret)?;
         }
 
-        let mut plain = PlainSide::new(self.plain);
+        let mut plain = PlainSide::new(self.plain.clone());
+        let proxy = self.ua.account(account).and_then(|(config, _)| config.outbound_proxy.clone());
+        let hop = proxy.or_else(|| Uri::parse(uri).ok()?.as_sip().cloned());
+        plain.share(|peer| hop.as_ref().is_some_and(|hop| peer.is_hop(hop)));
         if let Some(pc) = cx.peer_connection(key) {
             plain.near(pc.leg);
         }
@@ -107,7 +111,7 @@ impl Sip {
             }
         };
         let call_id = self.ua.call_id(id).unwrap_or("").to_owned();
-        let mut call = Call::new(id, call_id.clone(), Status::Inviting, uri.to_owned(), self.plain);
+        let mut call = Call::new(id, call_id.clone(), Status::Inviting, uri.to_owned(), self.plain.clone());
         call.plain = plain;
         (call.policy, call.suite) = (policy, suite);
         call.transaction = Some(transaction.to_owned());

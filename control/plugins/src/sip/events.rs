@@ -244,7 +244,7 @@ impl Sip {
             self.tell(cx, key, Some(&call_id), event, &incoming.details, None);
             return;
         }
-        let mut call = Call::new(id, call_id.clone(), Status::Invited, caller.clone(), self.plain);
+        let mut call = Call::new(id, call_id.clone(), Status::Invited, caller.clone(), self.plain.clone());
         let mut jsep = None;
         let mut srtp = SrtpPolicy::Follow;
         match incoming.sdp.as_deref().map(|sdp| call.plain.remote_offer(sdp)) {

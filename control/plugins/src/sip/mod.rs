@@ -28,7 +28,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bifrons_api::plugin::{HandleKey, Jsep, MessageResult, Plugin, PluginCx, PluginInfo, TimerKey};
-use bifrons_engine::media::{MediaKind, Notice, StreamRef};
+use bifrons_engine::media::{MediaError, MediaKind, Notice, StreamRef};
 use bifrons_sip_protocol::{FromSip, ToSip};
 use bifrons_sip_ua::ua::{AccountId, CallId, Config as UaConfig, RequestId, UaError, UserAgent};
 use serde_json::{Map, Value, json};
@@ -279,12 +279,16 @@ pub(crate) fn of_plain(error: PlainError) -> PluginError {
             return PluginError::new(TOO_STRICT, text);
         }
         PlainError::SrtpMismatch => TOO_STRICT,
+        PlainError::Media(error @ MediaError::AddressTaken(_)) => {
+            return PluginError::new(IO_ERROR, error.to_string());
+        }
         PlainError::Media(error) => {
             return PluginError::new(IO_ERROR, format!("Could not allocate RTP/RTCP ports: {error}"));
         }
         PlainError::NoMedia
         | PlainError::NoRemoteAddress
         | PlainError::NoCommonCodec { .. }
+        | PlainError::NotItsMedia { .. }
         | PlainError::NoOffer => MISSING_SDP,
     };
     PluginError::new(code, error.to_string())

@@ -86,7 +86,8 @@ impl FromStr for Pattern {
 }
 
 impl Pattern {
-    fn fits(&self, uri: &SipUri) -> bool {
+    /// Whether an address is what it says.
+    pub fn fits(&self, uri: &SipUri) -> bool {
         let user = || Uri::Sip(uri.clone()).user().unwrap_or_default();
         matches(&self.domain, &uri.host.to_ascii_lowercase())
             && self.user.as_ref().is_none_or(|pattern| matches(pattern, &user()))

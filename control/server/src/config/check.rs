@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use bifrons_engine::SHARED_PORTS_MAX;
 use bifrons_engine::driver::xdp::INTERFACES_MAX;
 
 use super::{Config, ConfigError};
@@ -162,6 +163,8 @@ pub fn check(config: &Config, file: &Path) -> Result<(), ConfigError> {
             return wrong("sip.listen", format!("{} is tls and needs sip.tls_directory", listen.address));
         }
     }
+    shared_rtp(config, file)?;
+    crate::sip::shared_peers(file, "nosip.shared_rtp", &config.nosip.shared_rtp, 0)?;
     if config.sip.register_ttl_s == 0 {
         return wrong("sip.register_ttl_s", "must be more than 0".into());
     }
@@ -181,6 +184,40 @@ pub fn check(config: &Config, file: &Path) -> Result<(), ConfigError> {
     crate::sip::rules(config, file)?;
     if !(1_000..=600_000).contains(&config.sip.timer_t1x64_ms) {
         return wrong("sip.timer_t1x64_ms", "must be 1000 to 600000".into());
+    }
+    Ok(())
+}
+
+/// Peers whose calls share RTP ports.
+fn shared_rtp(config: &Config, file: &Path) -> Result<(), ConfigError> {
+    let mut ports = 0;
+    for (key, peers) in
+        [("sip.shared_rtp", &config.sip.shared_rtp), ("nosip.shared_rtp", &config.nosip.shared_rtp)]
+    {
+        for (index, peer) in peers.iter().enumerate() {
+            let wrong = |reason: &str| Err(ConfigError::new(file, key, format!("`{}`: {reason}", peer.name)));
+            if peer.name.is_empty() {
+                return wrong("a name is needed");
+            }
+            if peers.iter().take(index).any(|other| other.name == peer.name) {
+                return wrong("is there twice");
+            }
+            if peer.media.is_empty() {
+                return wrong("`media` is needed: the addresses or networks of its media");
+            }
+            if key == "nosip.shared_rtp" && !peer.hops.is_empty() {
+                return wrong("`hops` is for SIP only; a `generate` request names the peer");
+            }
+            if peer.ports_per_worker == 0 {
+                return wrong("`ports_per_worker` must be 1 or more");
+            }
+            ports += usize::from(peer.ports_per_worker);
+            if ports > SHARED_PORTS_MAX {
+                return wrong(&format!(
+                    "`ports_per_worker` of all peers together must be {SHARED_PORTS_MAX} at most"
+                ));
+            }
+        }
     }
     Ok(())
 }
@@ -242,6 +279,24 @@ mod tests {
             ("[sip]\ngate_allowed = [\"10.\"]", "sip.gate_allowed: `10.` is neither"),
             ("[sip]\nallowed_targets = [\"sip:a@b\"]", "sip.allowed_targets: `sip:a@b` is neither"),
             ("[sip]\nallowed_proxies = [\"b:5060\"]", "sip.allowed_proxies: `b:5060` is neither"),
+            ("[[sip.shared_rtp]]\nname = \"a\"\nmedia = []", "sip.shared_rtp: `a`: `media` is needed"),
+            (
+                "[[sip.shared_rtp]]\nname = \"a\"\nmedia = [\"sbc.example.com\"]",
+                "sip.shared_rtp: `sbc.example.com` is neither",
+            ),
+            (
+                "[[sip.shared_rtp]]\nname = \"a\"\nmedia = [\"10.0.0.1\"]\nports_per_worker = 30\n\
+                 [[nosip.shared_rtp]]\nname = \"b\"\nmedia = [\"10.0.0.1\"]",
+                "nosip.shared_rtp: `b`: `ports_per_worker` of all peers together must be 32",
+            ),
+            (
+                "[[sip.shared_rtp]]\nname = \"a\"\nmedia = [\"10.0.0.1\"]\nhops = [\"sip:b\"]",
+                "sip.shared_rtp: `sip:b` is neither a domain",
+            ),
+            (
+                "[[nosip.shared_rtp]]\nname = \"a\"\nmedia = [\"10.0.0.1\"]\nhops = [\"b\"]",
+                "nosip.shared_rtp: `a`: `hops` is for SIP only",
+            ),
             ("[sip]\nallowed_headers = [\"X A\"]", "sip.allowed_headers: `X A` is not the name"),
         ];
         for (text, expected) in cases {

@@ -399,6 +399,32 @@ pub enum Latching {
     AnyFirst,
 }
 
+/// A peer whose calls share RTP ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedRtp {
+    /// Its name.
+    pub name: String,
+    /// Addresses or networks of its media, as its SDPs name them; it sends from there.
+    pub media: Vec<String>,
+    /// Where SIP calls to it go: `domain` or `user@domain`, with `*`; of the account's outbound proxy, else of
+    /// the URI that is called.
+    #[serde(default)]
+    pub hops: Vec<String>,
+    /// Port pairs that its calls share, a worker.
+    #[serde(default = "shared_ports_per_worker")]
+    pub ports_per_worker: u8,
+    /// Offer and accept rtcp-mux.
+    #[serde(default)]
+    pub rtcp_mux: bool,
+}
+
+/// Enough that a call rarely meets the resting address of another, and that audio and video of a call have
+/// ports of their own.
+fn shared_ports_per_worker() -> u8 {
+    4
+}
+
 /// One listening point of SIP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -448,6 +474,8 @@ pub struct Sip {
     pub keepalive_s: u32,
     /// Symmetric RTP.
     pub latching: Latching,
+    /// Peers whose calls share RTP ports.
+    pub shared_rtp: Vec<SharedRtp>,
     /// Timer B, F and H (RFC 3261 §17), milliseconds.
     pub timer_t1x64_ms: u32,
     /// Accounts at most.
@@ -488,6 +516,7 @@ impl Default for Sip {
             register_ttl_s: 3_600,
             keepalive_s: 0,
             latching: Latching::SameIp,
+            shared_rtp: vec![],
             timer_t1x64_ms: 32_000,
             accounts_max: 50_000,
             calls_max: 20_000,
@@ -514,6 +543,8 @@ pub struct NoSip {
     pub sdp_address: Option<IpAddr>,
     /// Symmetric RTP.
     pub latching: Latching,
+    /// Peers whose calls share RTP ports.
+    pub shared_rtp: Vec<SharedRtp>,
 }
 
 #[cfg(test)]
