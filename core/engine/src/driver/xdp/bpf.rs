@@ -135,3 +135,33 @@ pub(super) fn detach(link: &OwnedFd) -> io::Result<()> {
     // SAFETY: the structure is this one word.
     unsafe { bpf(LINK_DETACH, &mut link) }.map(drop)
 }
+
+/// Lets the kernel run a program on a frame that came on queue 0 of nowhere, and gives its result.
+#[cfg(test)]
+pub(super) fn run(program: &OwnedFd, frame: &[u8]) -> io::Result<i32> {
+    const PROGRAM_TEST_RUN: libc::c_int = 10;
+
+    #[repr(C)]
+    struct TestRun {
+        program: u32,
+        result: u32,
+        bytes_in: u32,
+        bytes_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+    }
+    let mut attribute = TestRun {
+        program: program.as_raw_fd() as u32,
+        result: 0,
+        bytes_in: frame.len() as u32,
+        bytes_out: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        repeat: 1,
+        duration: 0,
+    };
+    // SAFETY: the frame outlives the call and its length is given; nothing is asked back.
+    unsafe { bpf(PROGRAM_TEST_RUN, &mut attribute) }.map(|_| attribute.result as i32)
+}

@@ -71,7 +71,7 @@ impl Interface {
         let program = Program {
             mac,
             addresses: &addresses,
-            ports: ports.map.as_raw_fd(),
+            ports: ports.fd(),
             sockets: sockets.as_raw_fd(),
             otherwise: XDP_PASS,
         };
@@ -216,7 +216,7 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
 
 /// A byte for each port of each address: the number of its worker + 1, or 0. The program reads it, user space
 /// writes it without a system call.
-struct PortTable {
+pub(super) struct PortTable {
     map: OwnedFd,
     bytes: NonNull<AtomicU8>,
     len: usize,
@@ -228,7 +228,7 @@ unsafe impl Send for PortTable {}
 unsafe impl Sync for PortTable {}
 
 impl PortTable {
-    fn new(addresses: usize) -> io::Result<Self> {
+    pub(super) fn new(addresses: usize) -> io::Result<Self> {
         let len = addresses * PORTS;
         let map = bpf::map(bpf::ARRAY, len, 1, bpf::MMAPABLE)?;
         // SAFETY: a new mapping at an address of the kernel's choice takes nothing away from anybody.
@@ -248,7 +248,11 @@ impl PortTable {
         }
     }
 
-    fn set(&self, address: usize, port: u16, value: u8) {
+    pub(super) fn fd(&self) -> RawFd {
+        self.map.as_raw_fd()
+    }
+
+    pub(super) fn set(&self, address: usize, port: u16, value: u8) {
         let at = address * PORTS + usize::from(port);
         if at < self.len {
             // SAFETY: it lies within the mapping, which lives as long as `self`.

@@ -269,3 +269,140 @@ impl Program<'_> {
         code.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::os::fd::AsRawFd;
+
+    use bifrons_wire::frame::{Link, head};
+
+    use super::super::bpf;
+    use super::*;
+
+    const XDP_DROP: i32 = 1;
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+    const LINK: Link = Link { destination_mac: MAC, source_mac: [2, 0, 0, 0, 0, 9] };
+
+    /// The program on the kernel's test bench: it takes a frame on queue 0, which has no socket, so what it takes
+    /// is dropped.
+    struct Bench {
+        program: std::os::fd::OwnedFd,
+        ports: super::super::interface::PortTable,
+        _sockets: std::os::fd::OwnedFd,
+    }
+
+    impl Bench {
+        fn new(addresses: &[IpAddr]) -> Option<Self> {
+            let make = || -> Result<Self, String> {
+                let text = |error: std::io::Error| error.to_string();
+                let ports = super::super::interface::PortTable::new(addresses.len()).map_err(text)?;
+                let sockets = bpf::map(bpf::XSKMAP, 4, 1, 0).map_err(text)?;
+                let program = Program {
+                    mac: MAC,
+                    addresses,
+                    ports: ports.fd(),
+                    sockets: sockets.as_raw_fd(),
+                    otherwise: XDP_DROP,
+                };
+                match bpf::load(&program.assemble()) {
+                    Ok(program) => Ok(Self { program, ports, _sockets: sockets }),
+                    Err((error, log)) if log.is_empty() => Err(error.to_string()),
+                    Err((error, log)) => panic!("{error}\n{log}"),
+                }
+            };
+            make().map_err(|error| println!("skipped: bpf: {error}")).ok()
+        }
+
+        fn takes(&self, frame: &[u8]) -> bool {
+            match bpf::run(&self.program, frame).unwrap() {
+                XDP_DROP => true,
+                XDP_PASS => false,
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    fn frame(to: SocketAddr, payload: usize) -> Vec<u8> {
+        let source: SocketAddr = match to {
+            SocketAddr::V4(_) => "192.0.2.9:999".parse().unwrap(),
+            SocketAddr::V6(_) => "[2001:db8::9]:999".parse().unwrap(),
+        };
+        let mut bytes = vec![0x5a; 96 + payload];
+        let at = head(&mut bytes, 96, payload, &LINK, source, to).unwrap();
+        bytes.split_off(at)
+    }
+
+    #[test]
+    fn takes_what_is_plain_and_ours_and_nothing_else() {
+        let ours: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8:1::1"]
+            .map(|text| text.parse().unwrap())
+            .to_vec();
+        let Some(bench) = Bench::new(&ours) else { return };
+        for (number, ip) in ours.iter().enumerate() {
+            for port in [1, 5_004, 0x1234, u16::MAX] {
+                let to = SocketAddr::new(*ip, port);
+                let plain = frame(to, 172);
+                assert!(!bench.takes(&plain), "{to} is not open");
+                bench.ports.set(number, port, 1);
+                assert!(bench.takes(&plain), "{to}");
+                // The shortest, and one without a checksum.
+                assert!(bench.takes(&frame(to, 0)));
+                let with = |at: usize, bytes: &[u8]| {
+                    let mut frame = plain.clone();
+                    frame[at..at + bytes.len()].copy_from_slice(bytes);
+                    frame
+                };
+                let mut others = vec![
+                    ("another MAC address", with(5, &[9])),
+                    ("all MAC addresses", with(0, &[0xff; 6])),
+                    ("a VLAN", with(12, &[0x81, 0])),
+                    ("ARP", with(12, &[8, 6])),
+                ];
+                if ip.is_ipv4() {
+                    others.extend([
+                        ("options", with(14, &[0x46])),
+                        ("more fragments", with(20, &[0x20])),
+                        ("the second fragment", with(20, &[0, 1])),
+                        ("the last fragment", with(20, &[0x1f, 0xff])),
+                        ("a reserved flag", with(20, &[0x80])),
+                        ("TCP", with(23, &[6])),
+                        ("another host", with(33, &[77])),
+                    ]);
+                } else {
+                    others.extend([
+                        ("an extension header", with(20, &[60])),
+                        ("a fragment", with(20, &[44])),
+                        ("another host", with(53, &[77])),
+                        ("another net", with(38, &[77])),
+                    ]);
+                }
+                let [low, high] = port.to_be_bytes();
+                let at = if ip.is_ipv4() { 36 } else { 56 };
+                others.push(("another port", with(at, &[low, high ^ 2])));
+                for (what, frame) in &others {
+                    assert!(!bench.takes(frame), "{to}: {what}");
+                }
+                for cut in [14, 20, 34, 41, 61] {
+                    assert!(cut > 41 && ip.is_ipv4() || !bench.takes(&plain[..cut]), "{to}: {cut} bytes");
+                }
+                bench.ports.set(number, port, 2);
+                assert!(!bench.takes(&plain), "{to}: of another worker's queue");
+                bench.ports.set(number, port, 0);
+                assert!(!bench.takes(&plain), "{to}: closed");
+            }
+        }
+    }
+
+    /// As many addresses as an engine can have.
+    #[test]
+    fn the_verifier_takes_the_longest_program() {
+        let max = bifrons_rtc::ice::LOCAL_CANDIDATES_MAX as u8;
+        let mixed = |n: u8| -> IpAddr { if n % 2 == 0 { [192, 0, 2, n].into() } else { [n; 16].into() } };
+        let addresses: Vec<IpAddr> = (1..=max).map(mixed).collect();
+        let Some(bench) = Bench::new(&addresses) else { return };
+        let last = SocketAddr::new(mixed(max), 9);
+        bench.ports.set(usize::from(max) - 1, 9, 1);
+        assert!(bench.takes(&frame(last, 1)));
+    }
+}
