@@ -8,12 +8,15 @@ mod allocator;
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/netns.rs"]
+mod netns;
 mod nets;
 
 use allocator::{Counted, alone, take_counted};
 use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
 use bifrons_engine::driver::uring::{self, Uring, UringConfig};
-use calls::{Calls, ROUND_PACKETS};
+use bifrons_engine::driver::xdp::{Interface, Xdp, XdpConfig};
+use calls::{Calls, Net, ROUND_PACKETS};
 use nets::{RealNet, SimNet, Watch};
 
 const CALLS: usize = 100;
@@ -78,6 +81,15 @@ fn io_uring() -> Option<(RealNet, Watch)> {
     Some(RealNet::new(move |clock| Uring::new(config, clock).unwrap()))
 }
 
+fn xdp() -> Option<(RealNet, Watch)> {
+    let cable = netns::Cable::new(1)?;
+    Some(RealNet::over(cable, |clock| {
+        let interface = Interface::open(netns::INTERFACE, &[netns::address(0, false)], 1).unwrap();
+        let interfaces = vec![interface.into()];
+        Xdp::new(XdpConfig { sockets_max: SOCKETS_MAX, worker: 0, interfaces }, clock).unwrap()
+    }))
+}
+
 #[test]
 fn nothing_is_allocated_on_the_simulated_network() {
     let (mut net, watch) = SimNet::new();
@@ -98,6 +110,18 @@ fn nothing_is_allocated_over_io_uring() {
 }
 
 #[test]
+fn nothing_is_allocated_over_xdp() {
+    if let Some((mut net, watch)) = xdp() {
+        nothing_is_allocated(&mut net, watch);
+        let counters = net.counters();
+        let counted = |name| counters.iter().find(|counter| counter.0 == name).map_or(0, |counter| counter.1);
+        let (received, sent) = (counted("xdp_received"), counted("xdp_sent"));
+        assert!(received * 10 > counted("received") * 9, "{counters:?}");
+        assert!(sent * 10 > counted("sent") * 9, "{counters:?}");
+    }
+}
+
+#[test]
 fn a_planted_allocation_is_seen_on_the_simulated_network() {
     let (mut net, watch) = SimNet::new();
     a_planted_allocation_is_seen(&mut net, watch);
@@ -112,6 +136,13 @@ fn a_planted_allocation_is_seen_over_mmsg() {
 #[test]
 fn a_planted_allocation_is_seen_over_io_uring() {
     if let Some((mut net, watch)) = io_uring() {
+        a_planted_allocation_is_seen(&mut net, watch);
+    }
+}
+
+#[test]
+fn a_planted_allocation_is_seen_over_xdp() {
+    if let Some((mut net, watch)) = xdp() {
         a_planted_allocation_is_seen(&mut net, watch);
     }
 }

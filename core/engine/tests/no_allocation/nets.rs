@@ -15,6 +15,7 @@ use bifrons_rtc::ice::AddressPolicy;
 
 use crate::allocator::watch;
 use crate::calls::Net;
+use crate::netns::{self, Cable};
 
 /// Whether the worker is watched, told from the test's thread.
 #[derive(Clone, Default)]
@@ -142,6 +143,8 @@ pub struct RealNet {
     sockets: Vec<UdpSocket>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// The clients are at its other end.
+    cable: Option<Cable>,
 }
 
 impl RealNet {
@@ -149,8 +152,28 @@ impl RealNet {
     where
         D: Driver<Socket = UdpSocket>,
     {
+        Self::at("127.0.0.1", None, driver)
+    }
+
+    /// The engine at one end of a cable, where the calling thread goes, and the clients at the other.
+    pub fn over<D>(cable: Cable, driver: impl FnOnce(Clock) -> D + Send + 'static) -> (Self, Watch)
+    where
+        D: Driver<Socket = UdpSocket>,
+    {
+        cable.enter(0);
+        Self::at(&netns::address(0, false).to_string(), Some(cable), driver)
+    }
+
+    fn at<D>(
+        address: &str,
+        cable: Option<Cable>,
+        driver: impl FnOnce(Clock) -> D + Send + 'static,
+    ) -> (Self, Watch)
+    where
+        D: Driver<Socket = UdpSocket>,
+    {
         let Assembled { engine, mut workers, handshaker, clock, .. } =
-            Engine::assemble(config("127.0.0.1"), &Certificate::generate().unwrap()).unwrap();
+            Engine::assemble(config(address), &Certificate::generate().unwrap()).unwrap();
         let parts = workers.remove(0);
         let (stop, watch) = (Arc::new(AtomicBool::new(false)), Watch::default());
         let (stopped, watched) = (stop.clone(), watch.clone());
@@ -160,14 +183,18 @@ impl RealNet {
                 watched.during(|| worker.turn());
             }
         });
-        let net = Self { engine, handshaker, clock, sockets: Vec::new(), stop, thread: Some(thread) };
+        let net = Self { engine, handshaker, clock, sockets: Vec::new(), stop, thread: Some(thread), cable };
         (net, watch)
     }
 }
 
 impl Net for RealNet {
     fn add(&mut self) -> (usize, SocketAddr) {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = match &self.cable {
+            Some(cable) => cable.within(1, || UdpSocket::bind((netns::address(1, false), 0))),
+            None => UdpSocket::bind("127.0.0.1:0"),
+        };
+        let socket = socket.unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         self.sockets.push(socket);

@@ -103,7 +103,7 @@ impl Assembler {
     }
 
     /// The lower 16 bits from network order.
-    fn from_network(&mut self, to: Register) {
+    fn network_half(&mut self, to: Register) {
         self.push(0xdc, to, 0, 0, 16);
     }
 
@@ -250,7 +250,7 @@ impl Program<'_> {
 
         // R1: the address's part of the table; R5: the port as it stands in the packet.
         code.place(port);
-        code.from_network(R5);
+        code.network_half(R5);
         code.and(R5, 0xffff);
         code.add_register(R1, R5);
         code.load(R0, Size::Byte, R1, 0);
@@ -398,7 +398,8 @@ mod tests {
     #[test]
     fn the_verifier_takes_the_longest_program() {
         let max = bifrons_rtc::ice::LOCAL_CANDIDATES_MAX as u8;
-        let mixed = |n: u8| -> IpAddr { if n % 2 == 0 { [192, 0, 2, n].into() } else { [n; 16].into() } };
+        let mixed =
+            |n: u8| -> IpAddr { if n.is_multiple_of(2) { [192, 0, 2, n].into() } else { [n; 16].into() } };
         let addresses: Vec<IpAddr> = (1..=max).map(mixed).collect();
         let Some(bench) = Bench::new(&addresses) else { return };
         let last = SocketAddr::new(mixed(max), 9);
