@@ -27,6 +27,8 @@ struct Bench {
     /// By client: datagrams that come late, to it and from it.
     late: Vec<[Vec<Datagram>; 2]>,
     notices: Vec<Notice>,
+    /// Where phones get reports; nobody reads them.
+    reports: Vec<UdpSocket>,
     road: Road,
 }
 
@@ -99,6 +101,7 @@ fn start(driver: DriverChoice) -> Option<Bench> {
                 clients: Vec::new(),
                 late: Vec::new(),
                 notices: Vec::new(),
+                reports: Vec::new(),
                 road,
             })
         }
@@ -183,8 +186,12 @@ fn calls(bench: &mut Bench) -> (bifrons_engine::LegId, RtpLocal, UdpSocket) {
     phone.set_nonblocking(true).unwrap();
     let open = RtpOpen { near: Some(web), ..RtpOpen::default() };
     let local = bench.engine.open_rtp_leg(open).unwrap();
-    let remote = RtpRemote { rtp: phone.local_addr().unwrap(), rtcp: None, rtcp_mux: false, sdes: None };
+    // A port of its own for its reports: the one above the phone's may be that of another test.
+    let reports = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (rtp, rtcp) = (phone.local_addr().unwrap(), reports.local_addr().unwrap());
+    let remote = RtpRemote { rtp, rtcp: Some(rtcp), rtcp_mux: false, sdes: None };
     bench.engine.set_rtp_remote(local.leg, remote).unwrap();
+    bench.reports.push(reports);
     bench.engine.set_streams(local.leg, vec![audio("", 99, 0, "pcmu")]).unwrap();
     let (a, b) = (StreamRef { leg: web, mline: 0 }, StreamRef { leg: local.leg, mline: 0 });
     bench.engine.set_route(a, vec![output(b, &[0])]).unwrap();

@@ -163,6 +163,9 @@ impl Client {
                 }
                 self.after(now);
             }
+            // As an agent does: what does not come over its pair is not its peer's (RFC 8445 §12.1). Somebody else's
+            // RTCP comes here when he had this port before, or believes it to be his peer's.
+            Kind::Rtp | Kind::Rtcp if self.path() != Some(source) => {}
             kind @ (Kind::Rtp | Kind::Rtcp) => {
                 let Some((inbound, _)) = &mut self.keys else {
                     self.undecryptable += 1;

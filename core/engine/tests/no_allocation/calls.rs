@@ -59,7 +59,7 @@ struct Party {
     socket: usize,
     browser: Option<Box<Client>>,
     leg: LegId,
-    /// Where a phone sends to.
+    /// Where a phone sends to; where a browser is.
     rtp: SocketAddr,
     video: bool,
     /// Packets that it sends in a round, and that come to it.
@@ -104,7 +104,19 @@ impl<'a, N: Net> Calls<'a, N> {
             )
         };
         calls.until("all calls are up", up);
+        calls.stray();
         calls
+    }
+
+    /// RTCP from somewhere else comes to each browser: another program on this machine, of a colleague or of
+    /// another test, takes the port for that above a telephone's.
+    fn stray(&mut self) {
+        let report = [0x81, 201, 0, 7, 0, 0, 0, 9].into_iter().chain([0; 24]).collect::<Vec<u8>>();
+        for to in 1..self.parties.len() {
+            if self.parties[to].browser.is_some() {
+                self.net.send(self.parties[0].socket, self.parties[to].rtp, &report);
+            }
+        }
     }
 
     /// So many packets of each call go their way, each waited for before the next is sent: what a full
