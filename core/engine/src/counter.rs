@@ -132,6 +132,10 @@ counters! {
         Timers = "timers",
         /// Packets forwarded to an output.
         Forwarded = "forwarded",
+        /// Frames of several packets that went to their outputs as one.
+        Frames = "frames",
+        /// Packets that did not wait for the rest of their frame, because those of too many streams do.
+        FramesCrowded = "frames_crowded",
         /// Packets sent to other workers.
         Replicated = "replicated",
         /// STUN messages handled.

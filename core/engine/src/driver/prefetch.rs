@@ -25,10 +25,18 @@ pub(crate) fn first<T: ?Sized>(value: &T) {
 /// Asks for a whole value.
 #[inline(always)]
 pub(crate) fn all<T>(value: &T) {
+    part(value, size_of::<T>());
+}
+
+/// Asks for the first bytes of a value.
+#[inline(always)]
+pub(crate) fn part<T>(value: &T, bytes: usize) {
     let address: *const u8 = (&raw const *value).cast();
-    for at in (0..size_of::<T>()).step_by(LINE) {
+    for at in (0..bytes).step_by(LINE) {
         line(address.wrapping_add(at));
     }
     // A value that does not begin with a line ends one line later.
-    line(address.wrapping_add(size_of::<T>().saturating_sub(1)));
+    if align_of::<T>() < LINE {
+        line(address.wrapping_add(bytes.saturating_sub(1)));
+    }
 }

@@ -1,8 +1,10 @@
 //! Packets and requests between workers.
 
 use bifrons_rtc::Time;
+use bifrons_wire::rtp::Header;
 
 use super::Worker;
+use super::frames::OUTPUTS_MIN;
 use super::receive::Placed;
 use crate::counter::Drop;
 use crate::driver::{Driver, HEADROOM};
@@ -59,27 +61,20 @@ impl<D: Driver> Worker<D> {
 
     /// A packet of another worker's stream, for the outputs here.
     fn replicate(&mut self, now: Time, source: StreamRef, ssrc: u32, index: u64, bytes: &[u8]) {
-        // The replica steps out of its table, as a route does out of its leg.
         let Some(replica) = self.replicas.get_mut(&source) else {
             return self.counters.count(Drop::ReplicaGone);
         };
         if let Some(history) = &mut replica.history {
             history.store(&mut self.slab, index, bytes);
         }
-        let mut outputs = std::mem::take(&mut replica.route.outputs);
-        match self.driver.allocate() {
-            Some(buffer) => {
-                if let Some(room) = self.driver.bytes(&buffer).get_mut(HEADROOM..HEADROOM + bytes.len()) {
-                    room.copy_from_slice(bytes);
-                }
-                let packet = Placed { mline: source.mline, start: HEADROOM, len: bytes.len(), ssrc, index };
-                self.forward_to(now, source, &mut outputs, buffer, &packet);
-            }
-            None => self.counters.count(Drop::NoBuffer),
+        let may_wait = replica.history.is_some() && replica.route.outputs.len() >= OUTPUTS_MIN;
+        let Ok(header) = Header::parse(bytes) else { return self.counters.count(Drop::RtpMalformed) };
+        let Some(buffer) = self.driver.allocate() else { return self.counters.count(Drop::NoBuffer) };
+        if let Some(room) = self.driver.bytes(&buffer).get_mut(HEADROOM..HEADROOM + bytes.len()) {
+            room.copy_from_slice(bytes);
         }
-        if let Some(replica) = self.replicas.get_mut(&source) {
-            replica.route.outputs = outputs;
-        }
+        let packet = Placed::new(source.mline, &header, HEADROOM..HEADROOM + bytes.len(), ssrc, index);
+        self.hand_on(now, source, buffer, packet, may_wait);
     }
 
     /// Tells the workers that got something, once a turn, and wakes those whom nobody else has.

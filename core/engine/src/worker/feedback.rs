@@ -147,7 +147,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn resend(&mut self, now: Time, to: StreamRef, sequence: u16) -> Result<(), Drop> {
-        let Self { driver, legs, replicas, slab, locals, counters, .. } = self;
+        let Self { driver, legs, replicas, slab, counters, .. } = self;
         let mline = usize::from(to.mline);
         let leg = legs.get_mut(to.leg).ok_or(Drop::NackMiss)?;
         let stream = leg.streams.get_mut(mline).ok_or(Drop::NackMiss)?;
@@ -165,7 +165,7 @@ impl<D: Driver> Worker<D> {
         if let (Crypto::Srtp(_), Some(history)) = (&leg.crypto, stream.output.ciphertext.as_deref()) {
             let bytes = history.get(slab, original.outgoing_index).ok_or(Drop::NackMiss)?;
             stream.shared.add(Word::Retransmitted, 1);
-            let (socket, remote) = leg.rtp_path(locals).ok_or(Drop::NoDestination)?;
+            let (socket, remote) = leg.rtp_path().ok_or(Drop::NoDestination)?;
             send_copy(driver, counters, socket, remote, bytes);
             return Ok(());
         }
@@ -191,7 +191,7 @@ impl<D: Driver> Worker<D> {
 
         let mut write = || -> Result<_, Drop> {
             let leg = legs.get_mut(to.leg).ok_or(Drop::OutputGone)?;
-            let path = leg.rtp_path(locals).ok_or(Drop::NoDestination)?;
+            let path = leg.rtp_path().ok_or(Drop::NoDestination)?;
             let bytes = driver.bytes(&buffer);
             let payload_type =
                 Packet::at(bytes, range.clone()).map_err(|_| Drop::RtpMalformed)?.header().payload_type;

@@ -3,47 +3,59 @@
 use std::net::SocketAddr;
 
 use bifrons_rtc::Time;
-use bifrons_rtc::stream::{HistorySlab, Incoming};
+use bifrons_rtc::stream::{HistorySlab, Incoming, Outgoing};
 use bifrons_wire::rtp::{AbsSendTime, Packet, edit_extensions};
 
 use super::Worker;
+use super::frames::{Arrived, OUTPUTS_MIN};
+use super::in_hand::InHand;
 use super::receive::Placed;
+use super::warm::ask_ahead;
 use crate::counter::{Counters, Drop, Work};
 use crate::driver::{BUFFER_BYTES, Buffer, Driver, HEADROOM, SocketKey};
 use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Word};
-use crate::media::StreamRef;
+use crate::media::{MediaKind, StreamRef};
 use crate::message::{CROSS_BYTES, Cross, Garbage};
 use crate::tap::Tap;
 
-/// Where a packet goes out and how it is named there.
-struct Plan {
-    socket: SocketKey,
-    remote: SocketAddr,
-    payload_type: u8,
-    /// Outgoing SRTP packet index.
-    index: u64,
-    timestamp: u32,
-}
-
 impl<D: Driver> Worker<D> {
-    /// Sends a packet to all outputs of its stream: copies to all but the last, the last in place.
+    /// Gives a packet to taps and to workers that have outputs, and to the outputs here.
     pub(super) fn forward(&mut self, now: Time, source: StreamRef, buffer: Buffer, packet: Placed) {
         self.tap(now, source, &buffer, &packet);
-        let stream =
-            self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
-        // The route steps out of its leg, so that the leg can be an output too (an echo).
-        let Some(mut route) = stream.and_then(|stream| stream.route.take()) else {
+        let Some(stream) = self.stream_mut(source) else {
             self.counters.count(Drop::NoRoute);
             return self.driver.release(buffer);
         };
-        for worker in &route.workers {
-            self.send_across(*worker, source, &buffer, &packet);
+        let video = stream.kind == MediaKind::Video;
+        let Some(route) = stream.route.as_deref_mut() else {
+            self.counters.count(Drop::NoRoute);
+            return self.driver.release(buffer);
+        };
+        let may_wait = video && route.outputs.len() >= OUTPUTS_MIN;
+        if !route.workers.is_empty() {
+            // The list steps out of its route for as long as it is gone through.
+            let workers = std::mem::take(&mut route.workers);
+            workers.iter().for_each(|worker| self.send_across(*worker, source, &buffer, &packet));
+            if let Some(route) = self.stream_mut(source).and_then(|stream| stream.route.as_deref_mut()) {
+                route.workers = workers;
+            }
         }
-        self.forward_to(now, source, &mut route.outputs, buffer, &packet);
-        let stream =
-            self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
-        if let Some(stream) = stream {
-            stream.route = Some(route);
+        self.hand_on(now, source, buffer, packet, may_wait);
+    }
+
+    /// Gives a packet to the outputs on this worker, at once or with the rest of its frame.
+    pub(super) fn hand_on(
+        &mut self,
+        now: Time,
+        source: StreamRef,
+        buffer: Buffer,
+        packet: Placed,
+        may_wait: bool,
+    ) {
+        self.driver.lay_down(&buffer);
+        let may_wait = may_wait && !packet.marker;
+        if self.frames.add(now, source, Arrived { buffer: Some(buffer), packet }, may_wait) {
+            self.forward_frame(now, source);
         }
     }
 
@@ -60,59 +72,51 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// The outputs on this worker. Takes the buffer.
-    pub(super) fn forward_to(
-        &mut self,
-        now: Time,
-        source: StreamRef,
-        outputs: &mut [RouteOutput],
-        buffer: Buffer,
-        packet: &Placed,
-    ) {
-        let Self { driver, legs, counters, locals, slab, .. } = self;
-        let mut original = Some(buffer);
-        let count = outputs.len();
-        for (number, output) in outputs.iter_mut().enumerate() {
-            let Some(from) = &original else { break };
-            let bytes = driver.bytes(from);
-            let plan = match plan(now, source, output, legs, locals, bytes, packet) {
-                Ok(plan) => plan,
-                Err(why) => {
-                    counters.count(why);
-                    continue;
-                }
-            };
-            let target = if number + 1 == count { original.take() } else { copy(driver, from, packet) };
-            let Some(target) = target else {
-                counters.count(Drop::NoBuffer);
-                continue;
-            };
-            let Some(leg) = legs.get_mut(output.to.leg) else {
-                driver.release(target);
-                continue;
-            };
-            match write(now, leg, output, &plan, driver.bytes(&target), packet) {
-                Ok((start, len)) => {
-                    keep_ciphertext(
-                        leg,
-                        output.to.mline,
-                        slab,
-                        plan.index,
-                        driver.bytes(&target),
-                        start..start + len,
-                    );
-                    driver.send(plan.socket, plan.remote, target, start, len);
-                    counters.add(Work::Forwarded, 1);
-                }
-                Err(why) => {
-                    counters.count(why);
-                    driver.release(target);
-                }
+    /// Sends the packets that go now to all outputs here: copies to all but the last, the last in place.
+    pub(super) fn forward_frame(&mut self, now: Time, source: StreamRef) {
+        // The outputs step out of their leg, so that it can be one of them (an echo).
+        let Some(outputs) = self.outputs_mut(source).map(std::mem::take) else {
+            self.frames.going.iter().for_each(|_| self.counters.count(Drop::NoRoute));
+            return self.release_going();
+        };
+        let Self { driver, legs, counters, slab, frames, .. } = self;
+        let packets = &mut frames.going;
+        counters.add(Work::Frames, u64::from(packets.len() > 1));
+        let last = outputs.len().saturating_sub(1);
+        for (number, output) in outputs.iter().enumerate() {
+            ask_ahead(legs, outputs.get(number + 1..).unwrap_or_default());
+            match Way::to(source, output, legs) {
+                Ok(mut way) => packets.iter_mut().for_each(|arrived| {
+                    match way.send(now, driver, slab, arrived, number == last) {
+                        Ok(()) => counters.add(Work::Forwarded, 1),
+                        Err(why) => counters.count(why),
+                    }
+                }),
+                Err(why) => packets.iter().for_each(|_| counters.count(why)),
             }
         }
-        if let Some(buffer) = original {
-            driver.release(buffer);
+        self.release_going();
+        if let Some(place) = self.outputs_mut(source) {
+            *place = outputs;
         }
+    }
+
+    /// Gives back what no output has sent in place.
+    pub(super) fn release_going(&mut self) {
+        while let Some(arrived) = self.frames.going.pop() {
+            if let Some(buffer) = arrived.buffer {
+                self.driver.release(buffer);
+            }
+        }
+    }
+
+    /// The outputs of a stream on this worker: of its own route, or its replica's.
+    fn outputs_mut(&mut self, source: StreamRef) -> Option<&mut Vec<RouteOutput>> {
+        let route = match source.leg.worker() == self.settings.index {
+            true => self.stream_mut(source)?.route.as_deref_mut(),
+            false => self.replicas.get_mut(&source).map(|replica| &mut replica.route),
+        };
+        route.map(|route| &mut route.outputs)
     }
 
     /// Copies a decrypted packet into another worker's ring.
@@ -141,33 +145,66 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// Decides whether and how a packet goes to an output.
-fn plan(
-    now: Time,
+/// The way to an output, for the packets of a frame.
+struct Way<'a> {
+    leg: &'a mut Leg,
     source: StreamRef,
-    output: &RouteOutput,
-    legs: &mut LegTable,
-    locals: &[SocketKey],
-    bytes: &[u8],
-    packet: &Placed,
-) -> Result<Plan, Drop> {
-    let packet_view =
-        Packet::at(bytes, packet.start..packet.start + packet.len).map_err(|_| Drop::RtpMalformed)?;
-    let header = packet_view.header();
-    let leg =
-        legs.get_mut(output.to.leg).filter(|leg| leg.up && leg.closing.is_none()).ok_or(Drop::OutputGone)?;
-    let path = leg.rtp_path(locals);
-    let stream = leg.streams.get_mut(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
-    if !output.open || !stream.send {
-        stream.output.rewriter.pause();
-        return Err(Drop::GateShut);
+    output: &'a RouteOutput,
+    socket: SocketKey,
+    remote: SocketAddr,
+}
+
+impl<'a> Way<'a> {
+    /// The way, if it is open.
+    fn to(source: StreamRef, output: &'a RouteOutput, legs: &'a mut LegTable) -> Result<Self, Drop> {
+        let leg = legs
+            .get_mut(output.to.leg)
+            .filter(|leg| leg.up && leg.closing.is_none())
+            .ok_or(Drop::OutputGone)?;
+        let path = leg.rtp_path();
+        let stream = leg.streams.get_mut(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
+        if !output.open || !stream.send {
+            stream.output.rewriter.pause();
+            return Err(Drop::GateShut);
+        }
+        let (socket, remote) = path.ok_or(Drop::NoDestination)?;
+        Ok(Self { leg, source, output, socket, remote })
     }
-    let payload_type = output.payload_type(header.payload_type).ok_or(Drop::PayloadType)?;
-    let (socket, remote) = path.ok_or(Drop::NoDestination)?;
-    let incoming = Incoming { ssrc: packet.ssrc, index: packet.index, timestamp: header.timestamp };
-    let outgoing = stream.output.rewriter.forward(incoming, now).map_err(|_| Drop::RewriteRefused)?;
-    stream.output.feed = Some(source);
-    Ok(Plan { socket, remote, payload_type, index: outgoing.index, timestamp: outgoing.timestamp })
+
+    /// Sends a packet, in place or as a copy.
+    fn send<D: Driver>(
+        &mut self,
+        now: Time,
+        driver: &mut InHand<D>,
+        slab: &mut HistorySlab,
+        arrived: &mut Arrived,
+        in_place: bool,
+    ) -> Result<(), Drop> {
+        let Self { leg, source, output, socket, remote } = self;
+        let Arrived { buffer, packet } = arrived;
+        let payload_type = output.payload_type(packet.payload_type).ok_or(Drop::PayloadType)?;
+        let stream = leg.streams.get_mut(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
+        let incoming = Incoming { ssrc: packet.ssrc, index: packet.index, timestamp: packet.timestamp };
+        let outgoing = stream.output.rewriter.forward(incoming, now).map_err(|_| Drop::RewriteRefused)?;
+        stream.output.feed = Some(*source);
+        let target = match in_place {
+            true => buffer.take().inspect(|buffer| driver.take(buffer)),
+            false => buffer.as_ref().and_then(|buffer| copy(driver, buffer, packet)),
+        };
+        let target = target.ok_or(Drop::NoBuffer)?;
+        match write(now, leg, output, payload_type, outgoing, driver.bytes(&target), packet) {
+            Ok((start, len)) => {
+                let bytes = driver.bytes(&target);
+                keep_ciphertext(leg, output.to.mline, slab, outgoing.index, bytes, start..start + len);
+                driver.send(*socket, *remote, target, start, len);
+                Ok(())
+            }
+            Err(why) => {
+                driver.release(target);
+                Err(why)
+            }
+        }
+    }
 }
 
 /// A copy of the packet, at its place, in a buffer of the arena.
@@ -186,20 +223,20 @@ fn write(
     now: Time,
     leg: &mut Leg,
     output: &RouteOutput,
-    plan: &Plan,
+    payload_type: u8,
+    outgoing: Outgoing,
     bytes: &mut [u8],
     packet: &Placed,
 ) -> Result<(usize, usize), Drop> {
     let mline = usize::from(output.to.mline);
-    let range =
-        write_header(now, leg, output, plan.payload_type, bytes, packet.start..packet.start + packet.len)?;
+    let range = write_header(now, leg, output, payload_type, bytes, packet.start..packet.start + packet.len)?;
     let stream = leg.streams.get_mut(mline).ok_or(Drop::OutputGone)?;
     let view = bytes.get_mut(range.clone()).ok_or(Drop::NoHeadroom)?;
     let mut view = Packet::parse(view).map_err(|_| Drop::RtpMalformed)?;
-    view.set_sequence(plan.index as u16);
-    view.set_timestamp(plan.timestamp);
+    view.set_sequence(outgoing.sequence);
+    view.set_timestamp(outgoing.timestamp);
     view.set_ssrc(stream.local_ssrc);
-    stream.output.statistics.on_packet(plan.timestamp, view.payload().len(), now);
+    stream.output.statistics.on_packet(outgoing.timestamp, view.payload().len(), now);
     stream.shared.add(Word::OutPackets, 1);
     stream.shared.add(Word::OutBytes, range.len() as u64);
     protect(leg, bytes, range)

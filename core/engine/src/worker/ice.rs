@@ -78,6 +78,9 @@ impl<D: Driver> Worker<D> {
 
     /// After anything that an agent did: its events, and its next deadline.
     pub(super) fn after_ice(&mut self, now: Time, id: LegId) {
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.renew_path(&self.locals);
+        }
         loop {
             let Some(leg) = self.legs.get_mut(id) else { return };
             let Transport::WebRtc(webrtc) = &mut leg.transport else { return };

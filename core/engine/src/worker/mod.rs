@@ -9,6 +9,7 @@ mod command;
 mod cross;
 mod feedback;
 mod forward;
+mod frames;
 mod handshake;
 mod ice;
 mod in_hand;
@@ -52,6 +53,7 @@ use crate::wake::WakerCell;
 use crate::worker_set::{SharedWorkerSet, WorkerSet};
 
 use coalesce::Coalescing;
+use frames::Frames;
 use in_hand::InHand;
 use shared::SharedFlows;
 use shared_rtp::SharedRtp;
@@ -158,6 +160,7 @@ pub struct Worker<D: Driver> {
     slab: HistorySlab,
     batch: Vec<Received>,
     held: Vec<Held>,
+    frames: Frames,
     /// The leg that is being worked on, for when it panics.
     current: Option<LegId>,
     panics: [Time; PANICS_MAX],
@@ -201,6 +204,7 @@ impl<D: Driver> Worker<D> {
             slab: HistorySlab::new(settings.history_bytes),
             batch: Vec::with_capacity(BATCH),
             held: Vec::with_capacity(HELD_MAX),
+            frames: Frames::new(settings.coalesce_us),
             current: None,
             panics: [Time::ZERO; PANICS_MAX],
             failed: false,
@@ -257,6 +261,7 @@ impl<D: Driver> Worker<D> {
         self.counters.add(Work::Turns, 1);
         self.counters.set(Work::Legs, self.legs.len() as u64);
         self.counters.set(Work::Flows, (self.flows.len() + self.shared_rtp.len()) as u64);
+        self.counters.set(Work::FramesCrowded, self.frames.crowded);
         let counted = self.driver.counters();
         self.counters.set_driver(&counted);
         if self.busy {
@@ -288,6 +293,11 @@ impl<D: Driver> Worker<D> {
             self.driver.take(&received.buffer);
             self.receive(now, received);
         }
+        while let Some(source) = self.frames.due(now) {
+            self.busy = true;
+            self.current = Some(source.leg);
+            self.forward_frame(now, source);
+        }
         self.run_timers(now);
         self.flush_cross();
         while let Some((socket, tag)) = self.driver.next_removed() {
@@ -301,7 +311,8 @@ impl<D: Driver> Worker<D> {
         // What found the report ring full is tried again soon: the control side makes no noise.
         let waiting = !self.outbox.is_empty() || !self.dirty.is_empty();
         let retry = waiting.then(|| self.turned_at + REPORT_RETRY);
-        self.wheel.next().into_iter().chain(retry).chain(self.load.next_timeout()).min()
+        let others = [retry, self.load.next_timeout(), self.frames.next_timeout()];
+        self.wheel.next().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// A descriptor of the host's own that is readable when a turn is wanted; `None` on a simulated
@@ -340,15 +351,17 @@ impl<D: Driver> Worker<D> {
         self.driver.driver()
     }
 
-    /// Buffers that are kept from turn to turn: early packets of legs whose keys are on the way.
+    /// Buffers that are kept from turn to turn: early packets of legs whose keys are on the way, and packets
+    /// that wait for the rest of their frame.
     pub fn held(&self) -> usize {
-        self.held.len()
+        self.held.len() + self.frames.len()
     }
 
     /// Ends the leg that was worked on, and gives back the buffers that were in hand.
     fn after_panic(&mut self, now: Time) {
         self.counters.count(Drop::Panic);
         self.driver.release_all();
+        self.release_going();
         if let Some(leg) = self.current.take() {
             self.end_leg(leg, LegEnd::WorkerLost);
         }
@@ -367,6 +380,9 @@ impl<D: Driver> Worker<D> {
         self.panics = [Time::ZERO; PANICS_MAX];
         while let Some(received) = self.batch.pop() {
             self.driver.release(received.buffer);
+        }
+        while self.frames.due(Time::MAX).is_some() {
+            self.release_going();
         }
         let legs: Vec<LegId> = self.legs.iter().map(|leg| leg.id).collect();
         for leg in legs {

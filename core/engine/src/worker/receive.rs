@@ -1,10 +1,12 @@
 //! From a datagram to its leg: first byte, flow, decryption, stream.
 
+use std::ops::Range;
+
 use bifrons_rtc::Time;
 use bifrons_rtc::srtp::SrtpError;
 use bifrons_rtc::stream::NackOutcome;
 use bifrons_wire::demux::{Kind, classify};
-use bifrons_wire::rtp::{Packet, TelephoneEvent, rtx_unwrap, transport_sequence};
+use bifrons_wire::rtp::{Header, Packet, TelephoneEvent, rtx_unwrap, transport_sequence};
 
 use super::{HELD_LEG_MAX, HELD_MAX, Held, Worker};
 use crate::counter::{Drop, Work};
@@ -29,13 +31,25 @@ pub(super) fn srtp_drop(error: SrtpError) -> Drop {
     }
 }
 
-/// A decrypted, placed packet.
+/// A decrypted packet: its place in the buffer, and what its outputs need of its header.
 pub(super) struct Placed {
     pub mline: u8,
+    pub payload_type: u8,
+    pub marker: bool,
     pub start: usize,
     pub len: usize,
     pub ssrc: u32,
+    /// Extended sequence number.
     pub index: u64,
+    pub timestamp: u32,
+}
+
+impl Placed {
+    /// A packet at this place, with the SSRC and the number that it has in its stream.
+    pub(super) fn new(mline: u8, header: &Header, place: Range<usize>, ssrc: u32, index: u64) -> Self {
+        let Header { payload_type, marker, timestamp, .. } = *header;
+        Self { mline, payload_type, marker, start: place.start, len: place.len(), ssrc, index, timestamp }
+    }
 }
 
 impl<D: Driver> Worker<D> {
@@ -223,13 +237,7 @@ impl<D: Driver> Worker<D> {
                     let index = index.ok_or(Drop::NoStream)?;
                     stream.shared.add(Word::InPackets, 1);
                     stream.shared.add(Word::InBytes, range.len() as u64);
-                    return Ok(Placed {
-                        mline: what.mline,
-                        start: range.start,
-                        len: range.len(),
-                        ssrc,
-                        index,
-                    });
+                    return Ok(Placed::new(what.mline, &header, range, ssrc, index));
                 }
             }
             input.switch(ssrc, stream.clock_hz, now);
@@ -277,7 +285,7 @@ impl<D: Driver> Worker<D> {
         if gave_up {
             self.request_keyframe(now, source);
         }
-        Ok(Placed { mline, start: range.start, len: range.len(), ssrc, index })
+        Ok(Placed::new(mline, &header, range, ssrc, index))
     }
 
     pub(super) fn tell_dtmf(&mut self, id: LegId, mline: u8, event: u8, duration: u32) {

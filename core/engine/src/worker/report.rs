@@ -35,7 +35,7 @@ impl<D: Driver> Worker<D> {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let interval = Duration::from_millis(REPORT_INTERVAL_MS * 4 / 5 + jitter);
         leg.report_at = now + interval;
-        if !leg.up || leg.rtcp_path(&self.locals).is_none() {
+        if !leg.up || leg.rtcp_path().is_none() {
             return;
         }
         let mut blocks = [EMPTY_BLOCK; BLOCKS_MAX];
@@ -248,9 +248,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn try_send_rtcp(&mut self, id: LegId, compound: &[u8]) -> Result<(), Drop> {
-        let Self { driver, legs, locals, .. } = self;
+        let Self { driver, legs, .. } = self;
         let leg = legs.get_mut(id).filter(|leg| !leg.ended).ok_or(Drop::OutputGone)?;
-        let (socket, remote) = leg.rtcp_path(locals).ok_or(Drop::NoDestination)?;
+        let (socket, remote) = leg.rtcp_path().ok_or(Drop::NoDestination)?;
         let buffer = driver.allocate().ok_or(Drop::NoBuffer)?;
         let bytes = driver.bytes(&buffer);
         if let Some(room) = bytes.get_mut(HEADROOM..HEADROOM + compound.len()) {

@@ -23,7 +23,7 @@ fn engine() -> (Network, SimEngine) {
         rtp_port_range: (20_000, 20_099),
         ..EngineConfig::default()
     };
-    config.limits.legs = 8;
+    config.limits.legs = 16;
     config.limits.commands = 16;
     let certificate = Certificate::generate().unwrap();
     let sim = SimEngine::new(config, &certificate, &network, 1, BUFFERS).unwrap();
@@ -60,10 +60,14 @@ fn a_panic_ends_its_leg_only() {
 
 /// A leg with one audio m-line whose remote address is this, and the address that it receives at.
 fn talk(sim: &mut SimEngine, remote: SocketAddr) -> (LegId, SocketAddr) {
+    speak(sim, remote, MediaKind::Audio)
+}
+
+fn speak(sim: &mut SimEngine, remote: SocketAddr, kind: MediaKind) -> (LegId, SocketAddr) {
     let open = RtpOpen { latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
     let local = sim.engine.open_rtp_leg(open).unwrap();
     sim.engine.set_rtp_remote(local.leg, RtpRemote::muxed(remote)).unwrap();
-    let line = StreamConfig::new(MediaKind::Audio, 7, vec![PayloadType::new(0, "pcmu", 8_000)]);
+    let line = StreamConfig::new(kind, 7, vec![PayloadType::new(0, "pcmu", 8_000)]);
     sim.engine.set_streams(local.leg, vec![line]).unwrap();
     (local.leg, local.rtp)
 }
@@ -130,6 +134,52 @@ fn a_panic_loses_no_buffer_wherever_it_strikes() {
 }
 
 #[test]
+fn a_panic_in_the_middle_of_a_frame_loses_no_buffer() {
+    let (network, mut sim) = engine();
+    let host = network.add_host();
+    let phones: Vec<SocketAddr> = (0..10).map(|n| SocketAddr::from(([10, 0, 0, 2], 4_000 + 2 * n))).collect();
+    assert!(phones.iter().all(|phone| network.bind(host, *phone)));
+    let video = MediaKind::Video;
+    let mut hearer = |phone: &SocketAddr| {
+        sim.turn();
+        StreamRef { leg: speak(&mut sim, *phone, video).0, mline: 0 }
+    };
+    let hearers: Vec<StreamRef> = phones[1..].iter().map(&mut hearer).collect();
+    sim.turn();
+    let mut panics = 0;
+    loop {
+        let (leg, local) = speak(&mut sim, phones[0], video);
+        let to = hearers.iter().map(|to| Output { to: *to, open: true, payload_types: vec![(0, 0)] });
+        sim.engine.set_route(StreamRef { leg, mline: 0 }, to.collect()).unwrap();
+        sim.turn();
+        let before = sim.engine.counters()[0].dropped(Drop::Panic);
+        for n in 0..3 {
+            let header = [0x80, if n == 2 { 0x80 } else { 0 }, 0, n, 0, 0, 0, 1, 0, 0, panics, 5];
+            network.send(phones[0], local, &[&header[..], &[7; 160]].concat());
+        }
+        network.advance(network.now() + std::time::Duration::from_millis(5));
+        while network.take(host).is_some() {}
+        sim.workers[0].driver.fault_in = Some(u32::from(panics));
+        sim.turn();
+        sim.workers[0].driver.fault_in = None;
+        let worker = &sim.workers[0];
+        assert_eq!(worker.driver().lent(), worker.held(), "after {panics} touches");
+        if sim.engine.counters()[0].dropped(Drop::Panic) == before {
+            break;
+        }
+        panics += 1;
+        network.advance(network.now() + std::time::Duration::from_secs(20));
+        sim.turn();
+        assert_eq!((sim.workers[0].driver().lent(), sim.workers[0].held()), (0, 0));
+        sim.engine.close_leg(leg);
+        sim.turn();
+        notices(&mut sim);
+    }
+    assert!(panics > 27 * 3, "three packets to nine touch buffers more often than {panics} times");
+    assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Restarts), 0);
+}
+
+#[test]
 fn three_panics_in_a_second_start_the_worker_over() {
     let (network, mut sim) = engine();
     let legs = [open(&mut sim), open(&mut sim), open(&mut sim), open(&mut sim)];
@@ -147,7 +197,7 @@ fn three_panics_in_a_second_start_the_worker_over() {
     network.advance(Time::from_millis(30_000));
     sim.turn();
     notices(&mut sim);
-    let again: Vec<LegId> = (0..5).map(|_| open(&mut sim)).collect();
+    let again: Vec<LegId> = (0..13).map(|_| open(&mut sim)).collect();
     assert!(again.iter().all(|leg| !legs.contains(leg)));
     sim.turn();
     let host = network.add_host();
@@ -190,7 +240,7 @@ fn stale_ids_find_nothing() {
     network.advance(Time::from_millis(20_000));
     sim.turn();
     let mut last = first;
-    for _ in 0..8 {
+    for _ in 0..16 {
         last = open(&mut sim);
         sim.turn();
         sim.engine.close_leg(last);

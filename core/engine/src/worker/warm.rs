@@ -5,12 +5,10 @@
 //! its stream, the route, the output's leg, its stream. Here a group of packets goes that way together, step by
 //! step, so that the misses of one step are waited for at once. Nothing is changed.
 
-use std::hint::black_box;
-
 use super::Worker;
 use crate::driver::prefetch::{all, first, line};
 use crate::driver::{Driver, Received};
-use crate::leg::{Crypto, Leg, Stream, Transport};
+use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Stream};
 use crate::message::SocketTag;
 
 /// Packets that go together. What they need has to stay in the first cache until they are worked on.
@@ -32,7 +30,7 @@ impl<D: Driver> Worker<D> {
             slot.iter().for_each(|slot| self.legs.ask(*slot));
         }
         let legs = slots.map(|slot| slot.and_then(|slot| self.legs.at(slot)));
-        legs.iter().flatten().for_each(|leg| all(*leg));
+        legs.iter().flatten().for_each(|leg| leg.ask());
         let streams = legs.map(|leg| leg.and_then(|leg| leg.streams.first()));
         for (leg, stream) in legs.iter().flatten().zip(streams.iter()) {
             ask_incoming(leg);
@@ -51,19 +49,15 @@ impl<D: Driver> Worker<D> {
             routes.map(|route| route.and_then(|route| route.outputs.first()).map(|output| output.to));
         targets.iter().flatten().for_each(|to| self.legs.ask(to.leg.slot()));
         let legs = targets.map(|to| to.and_then(|to| self.legs.at(to.leg.slot())));
-        legs.iter().flatten().for_each(|leg| all(*leg));
+        legs.iter().flatten().for_each(|leg| leg.ask());
         let streams = legs.map(|leg| leg.and_then(|leg| leg.streams.first()));
         for (leg, stream) in legs.iter().flatten().zip(streams.iter()) {
             ask_outgoing(leg);
             stream.iter().for_each(|stream| stream.ask_output());
         }
-        let mut paths = 0;
-        for (leg, stream) in legs.iter().flatten().zip(streams.iter()) {
-            stream.iter().for_each(|stream| all(&*stream.shared));
-            // Where the agent keeps its path is its own matter: it is read here, for several at once.
-            paths += u32::from(leg.rtp_path(&self.locals).is_some());
+        for stream in streams.iter().flatten() {
+            all(&*stream.shared);
         }
-        black_box(paths);
         next.len()
     }
 
@@ -84,6 +78,25 @@ impl<D: Driver> Worker<D> {
     }
 }
 
+/// Asks for the state of the outputs that come next, of each for what the step before has brought.
+#[inline]
+pub(super) fn ask_ahead(legs: &LegTable, next: &[RouteOutput]) {
+    let at = |place: usize| next.get(place).and_then(|output| legs.at(output.to.leg.slot()));
+    if let Some(output) = next.get(4) {
+        legs.ask(output.to.leg.slot());
+    }
+    if let Some(leg) = at(3) {
+        leg.ask();
+    }
+    if let Some(leg) = at(2) {
+        ask_outgoing(leg);
+        leg.streams.first().iter().for_each(|stream| stream.ask_output());
+    }
+    if let Some(stream) = at(1).and_then(|leg| leg.streams.first()) {
+        all(&*stream.shared);
+    }
+}
+
 fn ask_incoming(leg: &Leg) {
     first(&leg.ssrcs[..]);
     if let Crypto::Srtp(keys) = &leg.crypto {
@@ -94,9 +107,6 @@ fn ask_incoming(leg: &Leg) {
 fn ask_outgoing(leg: &Leg) {
     if let Crypto::Srtp(keys) = &leg.crypto {
         keys.outbound.hot_lines(line);
-    }
-    if let Transport::WebRtc(webrtc) = &leg.transport {
-        webrtc.agent.hot_lines(line);
     }
 }
 
