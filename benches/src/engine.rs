@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bifrons_engine::media::{
-    DtlsRole, IceCredentials, MediaKind, Output, PayloadType, RtpOpen, RtpRemote, SdesKeys, StreamConfig,
-    StreamRef, WebRtcOpen, WebRtcRemote,
+    DtlsRole, IceCredentials, MediaKind, Output, PayloadType, RtpOpen, RtpRemote, RtpShared, SdesKeys,
+    StreamConfig, StreamRef, WebRtcOpen, WebRtcRemote,
 };
 use bifrons_engine::{DriverChoice, Engine, EngineConfig, LegId, LocalAddress, Media};
 use bifrons_rtc::ice::AddressPolicy;
@@ -29,6 +29,8 @@ pub fn is_engine_thread(name: &str) -> bool {
 pub struct InProcess {
     engine: Arc<Mutex<Engine>>,
     profile: Profile,
+    /// RTP legs share ports.
+    shared: bool,
     /// Where its sockets are, if not here.
     netns: Option<Arc<Netns>>,
     /// The source and the outputs of the fan-out scenario.
@@ -36,7 +38,7 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// Starts one worker on `core`.
+    /// Starts one worker on `core`. `shared_ports`: so many for all plain RTP legs, 0: a pair each.
     ///
     /// # Errors
     /// The engine says why.
@@ -47,12 +49,14 @@ impl InProcess {
         driver: DriverChoice,
         profile: Profile,
         interface: Option<String>,
+        shared_ports: u8,
         coalesce_us: u32,
     ) -> Result<Self, String> {
         let config = EngineConfig {
             workers: 1,
             cores: vec![core],
             driver,
+            shared_ports: Some(shared_ports).filter(|count| *count > 0).into_iter().collect(),
             xdp_interfaces: interface.into_iter().collect(),
             addresses: vec![LocalAddress { address: ip, advertised: None }],
             ice_addresses: AddressPolicy { loopback: true, private: true },
@@ -66,7 +70,13 @@ impl InProcess {
         for line in report.lines {
             eprintln!("engine: {line}");
         }
-        let engine = Self { engine: Arc::new(Mutex::new(engine)), profile, netns, fan: Arc::default() };
+        let engine = Self {
+            engine: Arc::new(Mutex::new(engine)),
+            profile,
+            shared: shared_ports > 0,
+            netns,
+            fan: Arc::default(),
+        };
         let notices = engine.clone();
         tokio::spawn(async move {
             loop {
@@ -184,9 +194,10 @@ impl InProcess {
     ) -> Result<(StreamRef, SocketAddr), String> {
         let mut engine = self.lock();
         let fail = |error: bifrons_engine::media::MediaError| error.to_string();
-        let open = RtpOpen { near, ..RtpOpen::default() };
-        let local = netns::within(self.netns.as_deref(), || engine.open_rtp_leg(open))?.map_err(fail)?;
         let remote = RtpRemote { rtp: remote, rtcp: None, rtcp_mux: false, sdes };
+        let shared = RtpShared { group: 0, remote: Some(remote.clone()), not: Vec::new() };
+        let open = RtpOpen { near, shared: self.shared.then_some(shared), ..RtpOpen::default() };
+        let local = netns::within(self.netns.as_deref(), || engine.open_rtp_leg(open))?.map_err(fail)?;
         engine.set_rtp_remote(local.leg, remote).map_err(fail)?;
         engine
             .set_streams(local.leg, vec![stream("", local.leg, payload_type(calls.codec))])

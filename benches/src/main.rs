@@ -161,6 +161,10 @@ pub struct Load {
     /// The engine's network interface, for `--engine-driver xdp`.
     #[arg(long)]
     engine_interface: Option<String>,
+    /// Ports that all RTP legs of `engine-rtp` share; 0: a port pair each. Needs so many `--plain-sockets` that no two
+    /// legs on a port have one peer.
+    #[arg(long, default_value_t = 0)]
+    shared_ports: u8,
     /// Longest delay that the engine may add, microseconds.
     #[arg(long, default_value_t = 500)]
     engine_coalesce_us: u32,

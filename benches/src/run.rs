@@ -158,6 +158,7 @@ impl<'a> Run<'a> {
                     driver,
                     profile,
                     arguments.engine_interface.clone(),
+                    arguments.shared_ports,
                     coalesce_us,
                 )?)
             }
@@ -252,10 +253,13 @@ impl<'a> Run<'a> {
             codec => format!("{:?} {codec:?}", arguments.profile),
         };
         let engine = matches!(self.placer.server, Server::Engine(_));
-        let label = match engine {
+        let mut label = match engine {
             true => format!("engine, {:?}", arguments.engine_driver).to_lowercase(),
             false => arguments.label.clone(),
         };
+        if arguments.shared_ports > 0 {
+            label += ", shared ports";
+        }
         Step::new(Parts {
             names: [&label, &arguments.scenario.name(), &profile.to_lowercase()],
             calls: (self.up.len(), self.failed),

@@ -103,8 +103,9 @@ fn markdown(steps: &[Step], about: &str, pictures: &[(&str, String)]) -> String 
     for (_, what) in entries().filter(|(name, _)| *name == "missing") {
         let _ = writeln!(out, "- **left out**: {what}");
     }
-    out += "\nAll servers ran in turn in one run, each on core 0, with the generator on core 1, over loopback. \
-            What the columns mean stands in `benches/README.md`.\n\n## Ratios\n\n";
+    out += "\nAll servers ran in turn in one run, each on core 0 in a network namespace of its own, with the generator on \
+            core 1 in another and a veth pair between. CPU includes the kernel thread that receives for the server \
+            (\"of it NAPI\"). What the columns mean stands in `benches/README.md`.\n\n## Ratios\n\n";
     out += &ratios(steps);
     for (name, title) in pictures {
         let _ = write!(out, "\n![{title}]({name})\n");
@@ -137,8 +138,10 @@ fn ratios(steps: &[Step]) -> String {
         "| compared: ours, theirs | calls | CPU µs/packet | ratio | KiB a call | ratio | threads a call | p99 ms |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
-    for pair in &PAIRS {
-        let Some((ours, theirs)) = highest_common(steps, pair) else { continue };
+    let pairs =
+        PAIRS.iter().flat_map(|pair| labels(steps, pair.ours).into_iter().map(move |ours| (pair, ours)));
+    for (pair, label) in pairs {
+        let Some((ours, theirs)) = highest_common(steps, pair, label) else { continue };
         let name = format!("{}: {} and {}", pair.title, ours.server, theirs.server);
         let (cpu, cpu_ratio) = match ours.forwarded_per_s > 0.0 && theirs.forwarded_per_s > 0.0 {
             true => beside(ours.cpu_us_per_packet, theirs.cpu_us_per_packet),
@@ -177,13 +180,24 @@ fn worst_p99(step: &Step) -> String {
     worst.map_or("–".to_owned(), |ms| format!("{ms:.2}"))
 }
 
-fn highest_common<'a>(steps: &'a [Step], pair: &Pair) -> Option<(&'a Step, &'a Step)> {
+/// What the steps of a server and scenario are called, each once: `bifrons, xdp`, `bifrons, uring` …
+fn labels<'a>(steps: &'a [Step], of: (&str, &str)) -> Vec<&'a str> {
+    let mut labels: Vec<&str> = Vec::new();
+    for step in steps.iter().filter(|step| is(step, of)) {
+        if !labels.contains(&&*step.server) {
+            labels.push(&step.server);
+        }
+    }
+    labels
+}
+
+fn highest_common<'a>(steps: &'a [Step], pair: &Pair, label: &str) -> Option<(&'a Step, &'a Step)> {
     let carried = |step: &&Step| {
         step.lost_share() <= LOSS_SHARE_MAX && step.calls > 0 && step.failed == 0 && step.storm.is_none()
     };
     let all =
         |of: (&'static str, &'static str)| steps.iter().filter(move |step| is(step, of)).filter(carried);
-    let both = all(pair.ours).filter_map(|ours| {
+    let both = all(pair.ours).filter(|ours| ours.server == label).filter_map(|ours| {
         let theirs =
             all(pair.theirs).find(|theirs| theirs.calls == ours.calls && theirs.profile == ours.profile);
         theirs.map(|theirs| (ours, theirs))
@@ -196,8 +210,9 @@ fn fan_out(steps: &[Step]) -> String {
     for step in steps.iter().filter(|step| step.scenario == "engine-fanout") {
         let _ = writeln!(
             out,
-            "- {} viewers: {:.0} packets of 1,200 bytes out a second, **{:.2} µs** of CPU a packet out, {:.0} % of \
+            "- {}, {} viewers: {:.0} packets of 1,200 bytes out a second, **{:.2} µs** of CPU a packet out, {:.0} % of \
              the core, {:.3} % lost, p50/p99 {} ms",
+            step.server,
             step.calls,
             step.forwarded_per_s,
             step.cpu_us_per_packet,
@@ -299,12 +314,13 @@ fn plot(steps: &[Step], title: &str, y: &str, value: impl Fn(&Step) -> Option<f6
     let mut lines: Vec<Line> = Vec::new();
     for step in steps {
         let Some(value) = value(step).filter(|value| *value > 0.0 && step.calls > 0) else { continue };
-        let server = step.server.split(',').next().unwrap_or("");
-        let name = match step.scenario.strip_prefix(server) {
+        let (server, how) = step.server.split_once(',').unwrap_or((&step.server, ""));
+        let mut name = match step.scenario.strip_prefix(server) {
             Some("") => server.to_owned(),
             Some(rest) => format!("{server} {}", rest.trim_start_matches('-')),
             None => format!("{server} {}", step.scenario),
         };
+        name += how;
         let at = lines.iter().position(|line| line.name == name).unwrap_or_else(|| {
             lines.push(Line { name, points: Vec::new() });
             lines.len() - 1
@@ -346,11 +362,13 @@ mod tests {
             step("janus-openssl", "echotest", 100, 30.0, 0),
             step("janus-openssl", "echotest", 500, 99.0, 400),
             step("engine, uring", "engine-sdes", 100, 5.0, 0),
+            step("engine, xdp", "engine-sdes", 100, 2.0, 0),
             step("rtpengine", "rtpengine", 100, 10.0, 0),
         ];
         let text = ratios(&steps);
         assert!(text.contains("| 100 | 10.00, 30.00 | **3.0** | 100, 100 | 1.0 |"), "{text}");
         assert!(text.contains("| 100 | 5.00, 10.00 | **2.0** |"), "{text}");
+        assert!(text.contains("engine, xdp and rtpengine | 100 | 2.00, 10.00 | **5.0** |"), "{text}");
         assert!(!text.contains("99.00"), "{text}");
     }
 
