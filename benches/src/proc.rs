@@ -56,6 +56,14 @@ pub struct Usage {
     pub stolen_ns: u64,
 }
 
+impl Usage {
+    /// CPU time by kind of thread, shares of one core.
+    pub fn shares(&self) -> BTreeMap<String, f64> {
+        let share = |ns: u64| ns as f64 / 1e9 / self.seconds;
+        self.by_thread.iter().map(|(kind, ns)| (kind.clone(), share(*ns))).collect()
+    }
+}
+
 impl Snapshot {
     /// Looks at `pid` and every process that descends from it, and at kernel threads that work for it.
     ///

@@ -124,16 +124,25 @@ pub struct Storm {
     pub setup_p99_ms: f64,
     /// CPU time of the server, share of one core.
     pub cpu_share: f64,
+    /// The same by kind of thread.
+    #[serde(default)]
+    pub cpu_share_by_thread: BTreeMap<String, f64>,
     /// The same of the generator: near 1 it was the limit.
     #[serde(default)]
     pub generator_share: f64,
+    /// The same by kind of thread.
+    #[serde(default)]
+    pub generator_share_by_thread: BTreeMap<String, f64>,
+    /// Resident memory of the server at the storm's end, KiB.
+    #[serde(default)]
+    pub rss_kib: u64,
     /// Packets of the running calls.
     pub ways: Vec<Way>,
 }
 
 impl Storm {
     /// From how it went, what the running calls had meanwhile, and what the server used.
-    pub fn new(ramp: &Ramp, window: &Window, usage: &Usage, own: &Usage) -> Self {
+    pub fn new(ramp: &Ramp, window: &Window, usage: &Usage, own: &Usage, rss_kib: u64) -> Self {
         Self {
             seconds: ramp.seconds,
             setups_per_s: ramp.setups.count() as f64 / ramp.seconds,
@@ -141,7 +150,10 @@ impl Storm {
             setup_p50_ms: ramp.setups.quantile_ms(0.5),
             setup_p99_ms: ramp.setups.quantile_ms(0.99),
             cpu_share: usage.cpu_ns as f64 / 1e9 / usage.seconds,
+            cpu_share_by_thread: usage.shares(),
             generator_share: own.cpu_ns as f64 / 1e9 / own.seconds,
+            generator_share_by_thread: own.shares(),
+            rss_kib,
             ways: Way::all(window),
         }
     }

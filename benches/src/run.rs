@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
         let (after, own_after) = self.look(pid)?;
         self.next = next;
         let (usage, own) = (after.since(&before, |_| true), own_after.since(&own_before, |_| true));
-        Ok(Storm::new(&ramp, &self.close().await?, &usage, &own))
+        Ok(Storm::new(&ramp, &self.close().await?, &usage, &own, after.rss_kib))
     }
 }
 
