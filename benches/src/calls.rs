@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bifrons_engine::driver::DriverWaker;
 use bifrons_rtc::dtls::DtlsContext;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -13,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::client::Client;
 use crate::codec::Codec;
 use crate::janus::{Handle, Janus};
-use crate::media::{Command, End, Event, Sending};
+use crate::media::{Command, Commands, End, Event, Sending};
 use crate::plain::Ends;
 use crate::{sdp, uas};
 
@@ -86,21 +85,19 @@ type Waiting = Arc<Mutex<HashMap<u32, oneshot::Sender<Result<(), String>>>>>;
 /// Tells the media thread.
 #[derive(Clone)]
 pub struct MediaLink {
-    commands: mpsc::Sender<Command>,
-    waker: DriverWaker,
+    commands: Commands,
     waiting: Waiting,
 }
 
 impl MediaLink {
     /// A link to a running media thread.
-    pub fn new(commands: mpsc::Sender<Command>, waker: DriverWaker) -> Self {
-        Self { commands, waker, waiting: Arc::default() }
+    pub fn new(commands: Commands) -> Self {
+        Self { commands, waiting: Arc::default() }
     }
 
-    /// Gives a command. The thread lives as long as the program.
+    /// Gives a command. The thread, which lives as long as the program, looks at it at its next tick.
     pub fn tell(&self, command: Command) {
-        let _ = self.commands.send(command);
-        self.waker.wake();
+        self.commands.push(command);
     }
 
     /// Takes what the media thread says; gives a call that broke after it had been up.

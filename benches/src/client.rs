@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bifrons_rtc::Time;
 use bifrons_rtc::dtls::{DtlsContext, Event as DtlsEvent, Fingerprint, Hash, Role as Side, Session};
@@ -12,6 +13,10 @@ use bifrons_rtc::ice::{
 use bifrons_rtc::srtp::{Backend, Inbound, Outbound};
 use bifrons_wire::demux::{Kind, classify};
 use bifrons_wire::stun::Message;
+
+/// The shortest pace of checks that RFC 8445 §14.2 allows. A client has one pair, and with the usual 50 ms its
+/// nomination alone would wait that long: set-up times would say nothing of the server.
+const TA: Duration = Duration::from_millis(5);
 
 /// What the other side's description says.
 #[derive(Clone, Debug)]
@@ -65,7 +70,7 @@ impl Client {
             transaction_ids: TransactionIds::from_random(&mut random),
             policy: AddressPolicy { loopback: true, private: true },
             consent_loss: ConsentLoss::Fail,
-            timers: Timers { nomination_wait: std::time::Duration::ZERO, ..Timers::default() },
+            timers: Timers { ta: TA, nomination_wait: Duration::ZERO, ..Timers::default() },
         };
         let agent = Agent::new(config, &mut random);
         Ok(Self {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use bifrons_engine::driver::{Driver, HEADROOM, Received, SocketKey, Wait};
@@ -90,6 +90,30 @@ pub enum Command {
     Stop,
 }
 
+/// Commands on their way to the media thread.
+///
+/// The thread never waits for who gives them: it has real-time priority on a core that it shares with them, so
+/// one that is interrupted while it gives a command would not go on until the kernel stops the thread. (A channel
+/// of the standard library has such a wait: its receiver yields until a message that was begun is there.)
+#[derive(Clone, Default)]
+pub struct Commands(Arc<Mutex<Vec<Command>>>);
+
+impl Commands {
+    /// Gives one.
+    pub fn push(&self, command: Command) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+    }
+
+    /// Takes all into `taken`, or none where one is just being given: they come at the next look.
+    fn take(&self, taken: &mut Vec<Command>) {
+        match self.0.try_lock() {
+            Ok(mut waiting) => std::mem::swap(&mut *waiting, taken),
+            Err(TryLockError::Poisoned(error)) => std::mem::swap(&mut *error.into_inner(), taken),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+}
+
 /// What the media thread says.
 #[derive(Debug)]
 pub enum Event {
@@ -156,7 +180,7 @@ struct Flow {
 /// The thread's state.
 pub struct Media<D: Driver<Socket = UdpSocket>> {
     driver: D,
-    commands: mpsc::Receiver<Command>,
+    commands: Commands,
     events: tokio_mpsc::UnboundedSender<Event>,
     plain: Vec<SocketKey>,
     ends: Ends,
@@ -186,7 +210,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
         (mut driver, send_batch): (D, usize),
         plain: Vec<UdpSocket>,
         ends: Ends,
-        commands: mpsc::Receiver<Command>,
+        commands: Commands,
         events: tokio_mpsc::UnboundedSender<Event>,
     ) -> Result<Self, String> {
         let add = |(number, socket)| driver.add_socket(socket, PLAIN_TAG + number as u64);
@@ -212,6 +236,7 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
     /// Runs until it is told to stop.
     pub fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut commands = Vec::new();
         let mut tick_at = self.driver.now();
         let mut tick = 0;
         loop {
@@ -221,7 +246,8 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
             for received in batch.drain(..) {
                 self.receive(now, received);
             }
-            while let Ok(command) = self.commands.try_recv() {
+            self.commands.take(&mut commands);
+            for command in commands.drain(..) {
                 if !self.obey(command) {
                     return;
                 }

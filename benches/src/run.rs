@@ -9,7 +9,7 @@ use bifrons_engine::DriverChoice;
 use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
 use bifrons_engine::driver::uring::{Uring, UringConfig};
 use bifrons_engine::driver::xdp::{Interface, Xdp, XdpConfig};
-use bifrons_engine::driver::{Clock, Driver, DriverWaker, thread};
+use bifrons_engine::driver::{Clock, Driver, thread};
 use bifrons_rtc::dtls::{Certificate, DtlsConfig, DtlsContext};
 use bifrons_rtc::srtp;
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
@@ -19,7 +19,7 @@ use crate::codec::Codec;
 use crate::engine::{InProcess, is_engine_thread};
 use crate::histogram::Histogram;
 use crate::janus::{Handle, Janus};
-use crate::media::{Command, Event, Media, Sending, Window};
+use crate::media::{Command, Commands, Event, Media, Sending, Window};
 use crate::netns::Netns;
 use crate::place::{Placer, Ramp, Server};
 use crate::plain::{self, Ends, PlainSockets};
@@ -340,8 +340,9 @@ fn spawn_media(
     // Sockets of a storm's calls leave a little later than the calls.
     let sockets_max =
         most + plain.len() + SOCKETS_SPARE + 8 * arguments.concurrency.max(arguments.storm_concurrency);
-    let (commands, told) = mpsc::channel();
-    let (started, has_started) = mpsc::channel::<Result<DriverWaker, String>>();
+    let commands = Commands::default();
+    let told = commands.clone();
+    let (started, has_started) = mpsc::channel();
     let Load { driver, core, address, .. } = *arguments;
     let interface = arguments.interface.clone();
     let body = move || {
@@ -377,25 +378,22 @@ fn spawn_media(
     };
     let thread = std::thread::Builder::new().name("load-media".to_owned()).spawn(body);
     thread.map_err(|error| error.to_string())?;
-    let waker = has_started.recv().map_err(|_| "the media thread ended at once")??;
-    Ok(MediaLink::new(commands, waker))
+    has_started.recv().map_err(|_| "the media thread ended at once")??;
+    Ok(MediaLink::new(commands))
 }
 
 fn turn<D: Driver<Socket = UdpSocket>>(
     (driver, send_batch): (Result<D, String>, usize),
     plain: Vec<UdpSocket>,
     ends: Ends,
-    commands: mpsc::Receiver<Command>,
+    commands: Commands,
     events: tokio_mpsc::UnboundedSender<Event>,
-    started: &mpsc::Sender<Result<DriverWaker, String>>,
+    started: &mpsc::Sender<Result<(), String>>,
 ) {
-    let made = driver.and_then(|driver| {
-        let waker = driver.waker();
-        Media::new((driver, send_batch), plain, ends, commands, events).map(|media| (media, waker))
-    });
+    let made = driver.and_then(|driver| Media::new((driver, send_batch), plain, ends, commands, events));
     match made {
-        Ok((media, waker)) => {
-            let _ = started.send(Ok(waker));
+        Ok(media) => {
+            let _ = started.send(Ok(()));
             media.run();
         }
         Err(error) => drop(started.send(Err(error))),
