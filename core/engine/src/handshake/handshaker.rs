@@ -98,29 +98,40 @@ impl Handshaker {
         for link in 0..self.links.len() {
             while let Some(message) = self.links.get_mut(link).and_then(|link| link.from.pop().ok()) {
                 self.take(now, link, message);
+                self.deliver(link);
             }
         }
         self.run_timers(now);
         self.begin_waiting(now);
         let next = self.deadlines.first().map(|(at, _)| *at);
-        for (link, backlog) in self.links.iter_mut().zip(&mut self.backlog) {
-            let mut any = false;
-            while let Some(message) = backlog.pop_front() {
-                if let Err(rtrb::PushError::Full(message)) = link.to.push(message) {
-                    backlog.push_front(message);
-                    break;
-                }
-                any = true;
-            }
-            if any {
-                link.waker.wake();
-            }
+        for link in 0..self.links.len() {
+            self.deliver(link);
         }
         self.counters.set(HandshakeCount::InProgress, self.in_progress as u64);
         self.counters.set(HandshakeCount::Waiting, self.waiting.len() as u64);
         let backlog = self.backlog.iter().any(|backlog| !backlog.is_empty());
         let soon = backlog.then(|| now + Duration::from_millis(1));
         next.into_iter().chain(soon).min()
+    }
+
+    /// Gives a worker what there is for it. A flight leaves when it is made and not when the turn ends: the
+    /// others' flights of a turn cost 0.1 ms each, and peers whose answers wait for them would have nothing to
+    /// do meanwhile and then all at once.
+    fn deliver(&mut self, link: usize) {
+        let (Some(link), Some(backlog)) = (self.links.get_mut(link), self.backlog.get_mut(link)) else {
+            return;
+        };
+        let mut any = false;
+        while let Some(message) = backlog.pop_front() {
+            if let Err(rtrb::PushError::Full(message)) = link.to.push(message) {
+                backlog.push_front(message);
+                break;
+            }
+            any = true;
+        }
+        if any {
+            link.waker.wake();
+        }
     }
 
     /// What it counts.
@@ -227,7 +238,9 @@ impl Handshaker {
             entry.state = State::Active { session: Box::new(session), progress };
             self.in_progress += 1;
             self.counters.add(HandshakeCount::Started);
+            let link = entry.link;
             self.after(leg);
+            self.deliver(link);
         }
     }
 
