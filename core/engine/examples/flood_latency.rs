@@ -3,15 +3,18 @@
 //!
 //! `cargo run --release -p bifrons-engine --example flood_latency [SECONDS]`
 //!
-//! All calls use one socket of the generator. Times are from before its send to after its receive, so the
-//! generator's own share is in them, in every line the same.
+//! The worker is on core 0; whoever measures and whoever floods are on core 1, the first with real-time
+//! priority, so that the flooder does not make it late. Without the right to that, times are also the wait for
+//! the flooder. All calls use one socket of the generator. Times are from before its send to after its receive.
+//! On loopback the sender does the receiving half of the kernel's work as well.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bifrons_engine::counter::{Drop, Work};
+use bifrons_engine::counter::Counters;
+use bifrons_engine::driver::thread::{pin_to_core, schedule_fifo};
 use bifrons_engine::media::{
     Latching, MediaKind, Output, PayloadType, RtpOpen, RtpRemote, StreamConfig, StreamRef,
 };
@@ -43,19 +46,24 @@ fn packet(sequence: u16, since: Duration) -> [u8; 172] {
     packet
 }
 
-/// Sends so many packets a second to an address until told to stop. Gives how many.
-fn flood(socket: &UdpSocket, to: SocketAddr, per_s: u64, stop: &AtomicBool) -> u64 {
+/// Sends so many packets a second to an address until told to stop. Gives how many, and for how long.
+fn flood(socket: &UdpSocket, to: SocketAddr, per_s: u64, stun: bool, stop: &AtomicBool) -> (u64, f64) {
     let start = Instant::now();
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
         let due = start.elapsed().as_micros() as u64 * per_s / 1_000_000;
         while sent < due {
-            let _ = socket.send_to(&packet(sent as u16, start.elapsed()), to);
+            let mut bytes = packet(sent as u16, start.elapsed());
+            if stun {
+                // A binding request with the cookie and an attribute that is not there.
+                bytes[..8].copy_from_slice(&[0, 1, 0, 152, 0x21, 0x12, 0xa4, 0x42]);
+            }
+            let _ = socket.send_to(&bytes, to);
             sent += 1;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    sent
+    (sent, start.elapsed().as_secs_f64())
 }
 
 /// Round trips of all calls for so long, sorted, in microseconds; and how many were sent.
@@ -84,25 +92,62 @@ fn round_trips(socket: &UdpSocket, legs: &[SocketAddr], time: Duration) -> (Vec<
     (took, sent)
 }
 
+/// What is flooded, and from where.
+#[derive(Clone, Copy)]
+enum Target {
+    /// A leg, by the source that it hears.
+    Leg,
+    /// A leg's port, by a stranger.
+    LegPort,
+    /// The shared port, with RTP of nobody.
+    Shared,
+    /// The shared port, with STUN of nobody.
+    SharedStun,
+}
+
+/// Names, packets a second, targets, and whether legs have budgets.
+const FLOODS: [(&str, u64, Target, bool); 9] = [
+    ("none", 0, Target::Leg, true),
+    ("one leg, 500 a second (10 times its rate)", 500, Target::Leg, true),
+    ("one leg, 20,000 a second", 20_000, Target::Leg, true),
+    ("one leg, 100,000 a second", 100_000, Target::Leg, true),
+    ("one leg, 100,000 a second, without budgets", 100_000, Target::Leg, false),
+    ("strangers on a leg's port, 500", 500, Target::LegPort, true),
+    ("strangers on a leg's port, 100,000", 100_000, Target::LegPort, true),
+    ("strangers on the shared port, RTP, 100,000", 100_000, Target::Shared, true),
+    ("strangers on the shared port, STUN, 100,000", 100_000, Target::SharedStun, true),
+];
+
+/// CPU time of this process's threads so far, nanoseconds: the workers', and all others'.
+fn used() -> (u64, u64) {
+    let (mut workers, mut others) = (0, 0);
+    for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let ns = read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0u64);
+        if read("comm").starts_with("bifrons-worker") { workers += ns } else { others += ns }
+    }
+    (workers, others)
+}
+
+/// What a worker counted by this name.
+fn counted(counters: &Counters, name: &str) -> u64 {
+    counters.all().into_iter().filter(|(other, _)| *other == name).map(|(_, value)| value).sum()
+}
+
 fn main() {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
+    let pinned = pin_to_core(1);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     socket.set_read_timeout(Some(Duration::from_micros(100))).expect("a socket option");
     println!(
-        "{:<44} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}",
-        "flood", "p50 us", "p99 us", "max us", "lost", "busy %", "dropped"
+        "{:<44} {:>7} {:>7} {:>7} {:>6} {:>9} {:>12} {:>10} {:>12}",
+        "flood", "p50 us", "p99 us", "max us", "lost", "worker %", "generator %", "flooded/s", "of it read"
     );
-    for (name, per_s, shared, budget) in [
-        ("none", 0, false, true),
-        ("one leg, 500 a second (10 times its rate)", 500, false, true),
-        ("one leg, 20,000 a second", 20_000, false, true),
-        ("one leg, 100,000 a second", 100_000, false, true),
-        ("one leg, 100,000 a second, without budgets", 100_000, false, false),
-        ("strangers on the shared port, 100,000", 100_000, true, true),
-    ] {
+    for (name, per_s, target, budget) in FLOODS {
         let mut config = EngineConfig {
             addresses: vec![LocalAddress { address: [127, 0, 0, 1].into(), advertised: None }],
             rtp_port_range: (40_000, 45_999),
+            cores: vec![0],
             ..EngineConfig::default()
         };
         config.limits.legs = 256;
@@ -113,26 +158,49 @@ fn main() {
         let own = socket.local_addr().expect("an address");
         let legs: Vec<SocketAddr> = (0..CALLS).map(|_| echo(&mut engine, own)).collect();
         let flooder = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let leg = echo(&mut engine, flooder.local_addr().expect("an address"));
-        let to = if shared { engine.webrtc_addresses(0)[0] } else { leg };
+        let to = match target {
+            Target::Leg => echo(&mut engine, flooder.local_addr().expect("an address")),
+            Target::LegPort => legs[0],
+            Target::Shared | Target::SharedStun => engine.webrtc_addresses(0)[0],
+        };
+        let stun = matches!(target, Target::SharedStun);
         std::thread::sleep(Duration::from_millis(100));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::spawn(move || flood(&flooder, to, per_s, &stopped));
-        let (took, sent) = round_trips(&socket, &legs, Duration::from_secs(seconds));
-        let counters = engine.counters().remove(0);
-        let busy = counters.work(Work::BusyPermille) / 10;
+        let thread = std::thread::spawn(move || flood(&flooder, to, per_s, stun, &stopped));
+        let measured = std::thread::spawn({
+            let socket = socket.try_clone().expect("a descriptor");
+            move || {
+                let fifo = schedule_fifo(1);
+                (round_trips(&socket, &legs, Duration::from_secs(seconds)), fifo)
+            }
+        });
+        let (before, began) = (used(), Instant::now());
+        std::thread::sleep(Duration::from_secs(seconds));
+        let (after, took_s) = (used(), began.elapsed().as_secs_f64());
+        let ((took, sent), fifo) = measured.join().expect("the measurement ends by itself");
         stop.store(true, Ordering::Relaxed);
-        let flooded = thread.join().expect("the flood ends by itself");
+        let (flooded, flooded_s) = thread.join().expect("the flood ends by itself");
+        std::thread::sleep(Duration::from_millis(100));
+        let read = counted(&engine.counters()[0], "received").saturating_sub(sent);
+        if per_s == 0 {
+            for error in [pinned.as_ref().err(), fifo.as_ref().err()].into_iter().flatten() {
+                println!("not where or what it should be: {error}");
+            }
+        }
+        let share = |ns: u64| ns as f64 / 1e7 / took_s;
         let at =
             |permille: usize| took.get(took.len().saturating_sub(1) * permille / 1_000).copied().unwrap_or(0);
-        let dropped = counters.dropped(Drop::LegOverBudget) + counters.dropped(Drop::UnknownSource);
         println!(
-            "{name:<44} {:>8} {:>8} {:>8} {:>8} {busy:>8} {dropped:>9} of {flooded}",
+            "{name:<44} {:>7} {:>7} {:>7} {:>6} {:>9.0} {:>12.0} {:>10.0} {:>10.1} %",
             at(500),
             at(990),
             at(1_000),
-            sent - took.len() as u64
+            sent - took.len() as u64,
+            share(after.0 - before.0),
+            share(after.1 - before.1),
+            flooded as f64 / flooded_s,
+            read as f64 / flooded.max(1) as f64 * 100.0,
         );
     }
 }
