@@ -301,3 +301,66 @@ fn what_cannot_be_is_said() {
     ip(&format!("-n {name} link add large0 mtu 9000 type veth"));
     assert!(error("large0", 1).contains("MTU of 9000"));
 }
+
+/// Two workers on an interface with two queues: whichever queue a packet comes on, it comes to its worker.
+#[test]
+fn each_worker_has_its_queue() {
+    let Some(cable) = Cable::new(2) else { return };
+    cable.enter(0);
+    let interface = Arc::new(open(2).unwrap());
+    let mut drivers = [0, 1].map(|worker| {
+        let config = XdpConfig { sockets_max: 8, worker, interfaces: vec![interface.clone()] };
+        Xdp::new(config, Clock::start()).unwrap()
+    });
+    let to = [0, 1].map(|worker: usize| {
+        let (socket, to) = bound(0, false);
+        drivers[worker].add_socket(socket, worker as u64).unwrap();
+        to
+    });
+    // The other side chooses a queue by the packet's hash, so by the peer's port.
+    for _ in 0..32 {
+        let (peer, _) = cable.within(1, || bound(1, false));
+        for (worker, driver) in drivers.iter_mut().enumerate() {
+            exchange(driver, to[worker], worker as u64, &peer, &[172, 1_200]);
+        }
+    }
+    for driver in &drivers {
+        let counters = driver.counters();
+        assert_eq!((counters.received, counters.xdp_malformed), (64, 0), "{counters:?}");
+    }
+    let by_ring: u64 = drivers.iter().map(|driver| driver.counters().xdp_received).sum();
+    assert!(
+        (1..128).contains(&by_ring),
+        "some came on the other worker's queue, some on their own: {by_ring}"
+    );
+}
+
+/// An interface each for two nets, and one worker.
+#[test]
+fn several_interfaces_share_the_buffers() {
+    let Some(cable) = Cable::new(1) else { return };
+    let [a, b] = [cable.name(0), cable.name(1)];
+    ip(&format!("-n {a} link add second0 type veth peer name second0 netns {b}"));
+    for (side, name) in [a, b].into_iter().enumerate() {
+        ip(&format!("-n {name} address add 10.9.5.{}/24 dev second0", side + 1));
+        ip(&format!("-n {name} link set second0 up"));
+    }
+    cable.enter(0);
+    let second = "10.9.5.1".parse().unwrap();
+    let interfaces = vec![
+        Arc::new(Interface::open(INTERFACE, &[second, address(0, false)], 1).unwrap()),
+        Arc::new(Interface::open("second0", &[second, address(0, false)], 1).unwrap()),
+    ];
+    let config = XdpConfig { sockets_max: 8, worker: 0, interfaces };
+    let mut driver = Xdp::new(config, Clock::start()).unwrap();
+    for (ours, theirs) in [("10.9.5.1:0", "10.9.5.2:0"), ("10.9.0.1:0", "10.9.0.2:0")] {
+        let socket = UdpSocket::bind(ours).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let to = socket.local_addr().unwrap();
+        driver.add_socket(socket, 5).unwrap();
+        let peer = cable.within(1, || UdpSocket::bind(theirs).unwrap());
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        acquaint(&mut driver, to, 5, &peer);
+        assert_eq!(exchange(&mut driver, to, 5, &peer, &[1, 172, 1_200]), (3, 6), "{:?}", driver.counters());
+    }
+}

@@ -254,25 +254,34 @@ impl Mmsg {
     }
 
     /// Waits, after everything was sent. `more`: whether something has come that is in no socket; what brings
-    /// it is watched by `poll`, too.
+    /// it is watched, too ([`Mmsg::watch`]).
     pub(super) fn sleep(&mut self, wait: Wait, more: impl Fn() -> bool) {
-        let Wait::Until { deadline, coalesce_us } = wait else { return self.poll_events(Duration::ZERO) };
-        if !self.ready.is_empty() || more() {
-            return self.poll_events(Duration::ZERO);
-        }
-        self.poll_events(deadline - self.clock.now());
-        // A nap after the first readiness lets packets gather: waking is dearer than they are.
-        if coalesce_us > 0 && (!self.ready.is_empty() || more()) {
+        let (deadline, coalesce_us) = match wait {
+            Wait::Until { deadline, coalesce_us } if self.ready.is_empty() && !more() => {
+                (deadline, coalesce_us)
+            }
+            _ => {
+                self.poll_events(Duration::ZERO);
+                return;
+            }
+        };
+        if coalesce_us > 0 {
+            // Packets are coming. Being woken is dearer than they are, so the first of them does not wake: what
+            // has gathered is looked at after a nap.
             let nap = Duration::from_micros(u64::from(coalesce_us));
             std::thread::sleep(nap.min(deadline - self.clock.now()));
-            self.poll_events(Duration::ZERO);
+            if self.poll_events(Duration::ZERO) || more() {
+                return;
+            }
         }
+        self.poll_events(deadline - self.clock.now());
     }
 
-    fn poll_events(&mut self, timeout: Duration) {
+    /// Notes which sockets are ready. Gives whether there was any event, a wake-up included.
+    fn poll_events(&mut self, timeout: Duration) -> bool {
         self.counters.system_calls += 1;
         if self.poll.poll(&mut self.events, Some(timeout)).is_err() {
-            return; // interrupted: the worker turns and waits again
+            return true; // interrupted: the worker turns and waits again
         }
         for event in self.events.iter() {
             // The waker, or what the table does not have.
@@ -284,6 +293,7 @@ impl Mmsg {
                 self.ready.push(index);
             }
         }
+        !self.events.is_empty()
     }
 }
 
