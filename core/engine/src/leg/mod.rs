@@ -96,6 +96,7 @@ pub(crate) struct SsrcUse {
 }
 
 /// How a leg's packets travel.
+#[expect(clippy::large_enum_variant, reason = "no pointer to follow on the packet path")]
 pub(crate) enum Transport {
     WebRtc(Box<WebRtcTransport>),
     Rtp(RtpTransport),
