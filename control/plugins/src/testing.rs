@@ -16,6 +16,8 @@ use serde_json::Value;
 #[derive(Default)]
 pub struct Told {
     pub opened: Vec<LegId>,
+    /// How each of them was opened.
+    pub opens: Vec<RtpOpen>,
     pub closed: Vec<LegId>,
     pub remotes: HashMap<LegId, RtpRemote>,
     pub streams: HashMap<LegId, Vec<StreamConfig>>,
@@ -40,13 +42,14 @@ impl Media for Told {
     fn restart_ice(&mut self, _: LegId) -> Result<IceCredentials, MediaError> {
         Err(MediaError::NoSuchLeg)
     }
-    fn open_rtp_leg(&mut self, _: RtpOpen) -> Result<RtpLocal, MediaError> {
+    fn open_rtp_leg(&mut self, open: RtpOpen) -> Result<RtpLocal, MediaError> {
         let n = self.opened.len();
         if self.ports_max == Some(n) {
             return Err(MediaError::NoPorts { first: 10_000, last: 10_001 });
         }
         let leg = LegId::new(0, n as u32, 1);
         self.opened.push(leg);
+        self.opens.push(open);
         let port = 10_000 + 2 * n as u16;
         let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
         Ok(RtpLocal { leg, rtp: at(port), rtcp: at(port + 1) })

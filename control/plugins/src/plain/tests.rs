@@ -2,6 +2,8 @@
 
 use bifrons_engine::LegId;
 use bifrons_engine::media::StreamRef;
+use bifrons_sip_ua::message::Uri;
+use bifrons_sip_ua::ua::Source;
 use bifrons_wire::sdp::{Crypto, Direction, Sdp, Suite};
 
 use super::*;
@@ -225,4 +227,97 @@ fn what_cannot_be_carried_is_named_and_leaves_nothing_behind() {
     assert!(matches!(refused, Err(PlainError::Media(_))));
     side.close(&mut world.cx());
     assert!(world.told.closed.is_empty() && world.told.opened.is_empty());
+}
+
+/// The trunk whose media come from 198.51.100.0/24.
+fn trunk(rtcp_mux: bool) -> PlainSide {
+    let peer = |name: &str, group, network: [u8; 4]| SharedPeer {
+        name: name.into(),
+        group,
+        media: vec![Source { address: network.into(), prefix: 24 }],
+        hops: vec!["sbc.example.com".parse().unwrap()],
+        rtcp_mux,
+    };
+    let shared = [peer("other", 0, [203, 0, 113, 0]), peer("carrier", 1, [198, 51, 100, 0])];
+    PlainSide::new(PlainConfig { own_origin: true, shared: shared.into(), ..PlainConfig::default() })
+}
+
+#[test]
+fn an_offer_of_a_trunk_gets_a_shared_port_and_others_their_own() {
+    for (offer, shares) in [
+        (telephone(4000, "0", ""), true),
+        (telephone(4000, "0", "").replace("198.51.100.7", "192.0.2.77"), false),
+        (telephone(4000, "0", "").replace("198.51.100.7", "0.0.0.0"), false),
+    ] {
+        let (mut world, mut side) = (World::default(), trunk(false));
+        let answer = browser_offer();
+        // One that holds from the start has no address yet.
+        if side.remote_offer(offer.as_bytes()).is_err() {
+            assert!(offer.contains("0.0.0.0"));
+            continue;
+        }
+        side.local_answer(&mut world.cx(), &answer, SrtpPolicy::Follow).unwrap();
+        let shared = world.told.opens[0].shared.as_ref();
+        let known = shared.map(|shared| (shared.group, shared.remote.as_ref().map(|remote| remote.rtp)));
+        assert_eq!(known, shares.then(|| (1, Some("198.51.100.7:4000".parse().unwrap()))));
+    }
+}
+
+#[test]
+fn an_offer_to_a_trunk_names_a_shared_port_and_its_answer_must_have_the_trunks_address() {
+    let (mut world, mut side) = (World::default(), trunk(true));
+    assert!(!side.share(|peer| peer.name == "nobody"));
+    assert!(side.share(|peer| peer.name == "carrier"));
+    let offer =
+        browser_offer() + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 1.1.1.1\r\na=rtpmap:96 VP8/90000\r\n";
+    let plain = side.local_offer(&mut world.cx(), &offer, SrtpPolicy::Follow, &SUITE).unwrap();
+    let shared: Vec<_> = world.told.opens.iter().map(|open| open.shared.clone().unwrap()).collect();
+    assert!(shared.iter().all(|shared| shared.group == 1 && shared.remote.is_none()));
+    assert_eq!(shared[1].not, [10_000], "video is not on the port of audio");
+    let lines = |text: &str| {
+        let sdp = Sdp::parse(text).unwrap();
+        sdp.media.iter().map(|media| media.section.has("rtcp-mux")).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&plain), [true, true]);
+
+    let elsewhere = telephone(4000, "0", "").replace("198.51.100.7", "192.0.2.77");
+    let refused = side.remote_answer(&mut world.cx(), elsewhere.as_bytes(), SrtpPolicy::Follow).unwrap_err();
+    assert!(matches!(refused, PlainError::NotItsMedia { .. }), "{refused}");
+    assert!(
+        refused.to_string().contains("192.0.2.77") && refused.to_string().contains("carrier"),
+        "{refused}"
+    );
+    assert!(world.told.remotes.is_empty());
+
+    let answer = telephone(4000, "0", "a=rtcp-mux\r\nm=video 0 RTP/AVP 96\r\n");
+    side.remote_answer(&mut world.cx(), answer.as_bytes(), SrtpPolicy::Follow).unwrap();
+    assert!(world.told.remotes[&world.told.opened[0]].rtcp_mux);
+    // A re-offer that takes it back is answered without it.
+    let reoffer = telephone(4010, "0", "m=video 0 RTP/AVP 96\r\n");
+    let answer = side.answer_reoffer(&mut world.cx(), reoffer.as_bytes()).unwrap();
+    assert_eq!(lines(&answer), [false, false]);
+    assert!(!world.told.remotes[&world.told.opened[0]].rtcp_mux);
+}
+
+#[test]
+fn rtcp_mux_is_taken_only_where_it_is_configured_and_offered() {
+    for (configured, offered) in [(true, true), (true, false), (false, true)] {
+        let (mut world, mut side) = (World::default(), trunk(configured));
+        let offer = telephone(4000, "0", if offered { "a=rtcp-mux\r\n" } else { "" });
+        side.remote_offer(offer.as_bytes()).unwrap();
+        let plain = side.local_answer(&mut world.cx(), &browser_offer(), SrtpPolicy::Follow).unwrap();
+        let both = configured && offered;
+        assert_eq!(plain.contains("a=rtcp-mux"), both, "{plain}");
+        assert_eq!(world.told.remotes[&world.told.opened[0]].rtcp_mux, both);
+    }
+}
+
+#[test]
+fn a_hop_is_known_by_its_domain() {
+    let side = trunk(false);
+    let hop = |text: &str| {
+        let uri = Uri::parse(text).unwrap().as_sip().unwrap().clone();
+        side.config.shared[1].is_hop(&uri)
+    };
+    assert!(hop("sip:+4930@SBC.example.com:5070") && !hop("sip:+4930@example.com"));
 }
