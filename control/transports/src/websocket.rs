@@ -25,6 +25,9 @@ use crate::listener::Shared;
 /// The subprotocol of the API.
 const SUBPROTOCOL: &str = "janus-protocol";
 
+/// What may wait to be written at once, bytes. It is flushed before anything is waited for.
+const WRITE_BUFFER_BYTES: usize = 16 << 10;
+
 /// Answers a request at a WebSocket endpoint: a handshake, or 403.
 pub(crate) fn handshake(shared: Rc<Shared>, ip: IpAddr, mut request: Request<Incoming>) -> Reply {
     let headers = request.headers();
@@ -72,7 +75,7 @@ pub(crate) fn handshake(shared: Rc<Shared>, ip: IpAddr, mut request: Request<Inc
         let max = shared.settings.limits.body_bytes_max;
         let config = WebSocketConfig::default()
             .read_buffer_size(4096)
-            .write_buffer_size(0)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_write_buffer_size(max.max(1 << 20))
             .max_message_size(Some(max))
             .max_frame_size(Some(max));
@@ -104,7 +107,7 @@ async fn run(shared: &Shared, ip: IpAddr, mut socket: Socket) {
             biased;
             text = outgoing.recv() => {
                 let Some(text) = text else { break Some((CloseCode::Policy, "too slow")) };
-                match timeout(write_timeout, socket.send(Message::text(text))).await {
+                match timeout(write_timeout, send_all(&mut socket, text, &mut outgoing)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => break None,
                     Err(_) => {
@@ -149,6 +152,19 @@ async fn run(shared: &Shared, ip: IpAddr, mut socket: Socket) {
         let frame = CloseFrame { code, reason: reason.into() };
         let _ = timeout(Duration::from_secs(1), socket.close(Some(frame))).await;
     }
+}
+
+/// Sends a text and what waits behind it: one system call for an acknowledgement and the event that follows at once.
+async fn send_all(
+    socket: &mut Socket,
+    first: String,
+    outgoing: &mut tokio::sync::mpsc::Receiver<String>,
+) -> Result<(), Error> {
+    socket.feed(Message::text(first)).await?;
+    while let Ok(text) = outgoing.try_recv() {
+        socket.feed(Message::text(text)).await?;
+    }
+    socket.flush().await
 }
 
 /// Longer than any connection.
