@@ -285,15 +285,16 @@ fn connections_are_limited_a_source() {
     assert_eq!((sip.counter("refused_flows"), sip.counter("flows_now")), (1, 3));
 }
 
-#[test]
-fn blocked_sources_and_multipart_over_tcp() {
-    let mut sip = Sip::start_with(Settings { multipart_bytes_max: 400, ..Settings::default() });
-    let address = sip.listen("main", Transport::Tcp, "127.0.0.1:0");
-    let mut stream = tcp(address);
-    let call = |number: u32| Call::new(&format!("multi{number}"), "sip:us@127.0.0.1");
+/// Multipart bodies come apart before the stack over connections too, and what cannot is refused. `wire` sends
+/// a text, or gives the next message.
+fn multipart_over(sip: &mut Sip, transport: &str, wire: &mut dyn FnMut(Option<&str>) -> String) {
+    let message = |id: &str, extra: &str, body: &str| {
+        let call = Call::new(&format!("multi{id}"), "sip:us@127.0.0.1");
+        request_of_peer(transport, anywhere(), "MESSAGE", id, &call, extra, body)
+    };
     let multipart = "Content-Type: multipart/mixed;boundary=cut\r\n";
     let body = "--cut\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n\r\n--cut\r\nContent-Type: application/isup\r\n\r\n\u{1}\u{2}\r\n--cut--\r\n";
-    write(&mut stream, &request_of_peer("TCP", anywhere(), "MESSAGE", "m1", &call(1), multipart, body));
+    wire(Some(&message("m1", multipart, body)));
     let got = sip.incoming("MESSAGE");
     assert!(
         got.text.ends_with("Content-Type: application/sdp\r\nContent-Length: 5\r\n\r\nv=0\r\n"),
@@ -302,29 +303,58 @@ fn blocked_sources_and_multipart_over_tcp() {
     );
     assert_eq!(got.parts[0].body, b"\x01\x02");
     sip.respond(got.id, 200, "", "");
-    assert!(read_message(&mut stream).starts_with("SIP/2.0 200 "));
+    assert!(wire(None).starts_with("SIP/2.0 200 "));
     let long = "Content-Type: multipart/mixed;boundary=longer-than-the-body\r\n";
-    for (number, (extra, body, status)) in
-        [(long, "--x--".to_owned(), "400"), (multipart, "x".repeat(500), "413")].into_iter().enumerate()
+    for (id, extra, body, status) in
+        [("n1", long, "--x--".to_owned(), "400"), ("n2", multipart, "x".repeat(500), "413")]
     {
-        let text = request_of_peer(
-            "TCP",
-            anywhere(),
-            "MESSAGE",
-            &format!("n{number}"),
-            &call(7 + number as u32),
-            extra,
-            &body,
-        );
-        write(&mut stream, &text);
-        let got = read_message(&mut stream);
+        wire(Some(&message(id, extra, &body)));
+        let got = wire(None);
         assert!(got.starts_with(&format!("SIP/2.0 {status} ")), "{got}");
     }
     assert_eq!(sip.counter("refused_multipart"), 2);
+}
+
+fn multipart_settings() -> Settings {
+    Settings { multipart_bytes_max: 400, ..Settings::default() }
+}
+
+#[test]
+fn multipart_over_tls() {
+    let Some(directory) = certificates("multipart") else { return };
+    let mut sip = Sip::start_with(multipart_settings());
+    let tls = tls_settings(&directory, TlsVerify::None);
+    let address = sip.listen_tls("main", Transport::Tls, "127.0.0.1:0", tls);
+    let mut client = TlsClient::connect(address, &[], &directory);
+    multipart_over(&mut sip, "TLS", &mut |text| match text {
+        Some(text) => {
+            client.send(text);
+            String::new()
+        }
+        None => client.read(),
+    });
+    sip.assert_alive();
+}
+
+#[test]
+fn blocked_sources_and_multipart_over_tcp() {
+    let mut sip = Sip::start_with(multipart_settings());
+    let address = sip.listen("main", Transport::Tcp, "127.0.0.1:0");
+    let mut stream = tcp(address);
+    multipart_over(&mut sip, "TCP", &mut |text| match text {
+        Some(text) => {
+            write(&mut stream, text);
+            String::new()
+        }
+        None => read_message(&mut stream),
+    });
     let blocked = vec![Network { address: "127.0.0.1".parse().unwrap(), prefix: 32 }];
     sip.send(&ToSip::Gate { rules: GateRules { blocked, ..GateRules::default() } });
     sip.assert_alive();
-    write(&mut stream, &request_of_peer("TCP", anywhere(), "MESSAGE", "b", &call(3), "", ""));
+    write(
+        &mut stream,
+        &request_of_peer("TCP", anywhere(), "MESSAGE", "b", &Call::new("multi3", "sip:us@127.0.0.1"), "", ""),
+    );
     sip.expect(|message| matches!(message, FromSip::FlowDown { .. }));
     assert_eq!(sip.counter("refused_source"), 1);
     sip.assert_alive();
