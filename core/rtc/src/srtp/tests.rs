@@ -135,6 +135,39 @@ fn both_back_ends_agree_on_a_long_call() {
     }
 }
 
+/// A rollover counter beyond what any call reaches, in which the two stay together: half of all steps are as
+/// long as one can be. Forged and repeated packets come all the time.
+#[test]
+fn a_million_packets_and_more_wraps_than_there_are_sequence_numbers() {
+    let key = key(Profile::AeadAes128Gcm, 9);
+    let [mut ours, mut theirs] = BACKENDS.map(|backend| Outbound::new(backend, &key).unwrap());
+    let [mut own, mut other] = BACKENDS.map(|backend| Inbound::new(backend, &key).unwrap());
+    let mut index = 0u64;
+    let mut clear = rtp(7, 0, 20);
+    let mut last = Vec::new();
+    for n in 0..1_000_000u32 {
+        clear[2..4].copy_from_slice(&(index as u16).to_be_bytes());
+        clear[12..16].copy_from_slice(&n.to_be_bytes());
+        let sealed = protect(&mut ours, &clear).unwrap();
+        assert_eq!(sealed, protect(&mut theirs, &clear).unwrap(), "packet {n}, index {index}");
+        if n % 1_000 == 999 {
+            let mut forged = sealed.clone();
+            forged[2] ^= 0x40;
+            assert_eq!(unprotect(&mut own, &forged), Err(SrtpError::Authentication));
+            assert_eq!(unprotect(&mut other, &forged), Err(SrtpError::Authentication));
+            assert!(unprotect(&mut own, &last).is_err() && unprotect(&mut other, &last).is_err());
+        }
+        assert_eq!(unprotect(&mut own, &sealed).unwrap(), clear);
+        assert_eq!(unprotect(&mut other, &sealed).unwrap(), clear);
+        last = sealed;
+        index += if n % 2 == 0 { 1 } else { 32_767 };
+    }
+    let highest = |state: ContextState| state.streams[0].rtp.highest;
+    let reached = [ours.state(), theirs.state(), own.state(), other.state()].map(highest);
+    assert_eq!(reached, [index - 32_767; 4]);
+    assert!(index >> 16 > 200_000, "{index}");
+}
+
 #[test]
 fn replay_tampering_and_truncation_are_refused() {
     for (mut out, mut inn) in every_pair() {
