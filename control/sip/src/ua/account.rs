@@ -99,10 +99,12 @@ impl Account {
         })
     }
 
-    /// Remembers who answers for the registrar or proxy.
-    pub fn trust_source(&mut self, source: IpAddr) {
-        if !self.trusted_sources.contains(&source) && self.trusted_sources.len() < REALMS_MAX {
+    /// Remembers who answers for the registrar or proxy. Whether that is news, which the directory is to hear.
+    pub fn trust_source(&mut self, source: IpAddr) -> bool {
+        let new = !self.trusted_sources.contains(&source) && self.trusted_sources.len() < REALMS_MAX;
+        if new {
             self.trusted_sources.push(source);
         }
+        new
     }
 }

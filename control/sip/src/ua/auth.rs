@@ -86,8 +86,8 @@ impl UserAgent {
             return Authorization::Wrong;
         }
         let mut realms = client.realms.clone();
-        if to_server {
-            account.trust_source(origin.source.ip());
+        if to_server && account.trust_source(origin.source.ip()) {
+            self.directory.trust(account_id, account, origin.source.ip());
         }
         for challenge in chosen {
             if to_server

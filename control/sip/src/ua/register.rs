@@ -367,7 +367,10 @@ impl UserAgent {
             account.service_route = routes.iter().take(REALMS_MAX).map(NameAddr::to_string).collect();
         }
         if let Some(origin) = &answered.origin {
-            account.trust_source(origin.source.ip());
+            let source = origin.source.ip();
+            if account.trust_source(source) {
+                self.directory.trust(id, account, source);
+            }
             account.flow = origin.flow;
         }
         account.state = AccountState::Registered;

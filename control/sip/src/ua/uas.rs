@@ -9,6 +9,7 @@ use super::agent::{Purpose, Received, UserAgent, sdp_of};
 use super::arena::{AccountId, CallId};
 use super::call::{ANSWERS_MAX, Answer, Call, Offer, Phase, Ringing, Serving, SessionTimer};
 use super::dialog::Dialog;
+use super::directory::Named;
 use super::error::UaError;
 use super::event::{Details, UaEvent};
 use super::request::{Extra, add_to_answer, add_to_request};
@@ -347,16 +348,12 @@ impl UserAgent {
                 .filter(|account| is_trunk || account.config.sources.iter().any(|net| net.contains(source)))
         };
         if let Some((uri, user)) = uri.and_then(|uri| Some((uri, uri.user()?))) {
-            // Of several, the one for whose registrar or proxy this source has spoken; else the oldest.
-            let mut best = |ids: &mut dyn Iterator<Item = AccountId>| {
-                ids.filter_map(|id| heard(id).map(|account| (!account.trusted_sources.contains(&source), id)))
-                    .min()
-                    .map(|(_, id)| id)
-            };
+            let mut best =
+                |named: Option<&Named>| named?.for_source(source, is_trunk).find(|id| heard(*id).is_some());
             let to = Some(&request.to.uri).filter(|to| to.user().as_ref() == Some(&user));
-            let found = best(&mut directory.by_address(uri))
-                .or_else(|| best(&mut to.into_iter().flat_map(|to| directory.by_address(to))))
-                .or_else(|| best(&mut directory.by_user(&user)));
+            let found = best(directory.by_address(uri))
+                .or_else(|| best(to.and_then(|to| directory.by_address(to))))
+                .or_else(|| best(directory.by_user(&user)));
             if let Some(id) = found {
                 return Ok(id);
             }

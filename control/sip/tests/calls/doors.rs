@@ -187,6 +187,29 @@ fn ten_thousand_accounts_are_not_walked() {
     assert_eq!(net.agent(ua).counters().accounts_compared, compared, "nothing of them is left");
 }
 
+/// Thousands of pages with one user, in as many domains or in one, and a trunk that names none of them.
+#[test]
+fn ten_thousand_accounts_of_one_user_are_not_walked() {
+    for in_one_domain in [false, true] {
+        let (mut net, ua, peer) = behind_a_trunk();
+        let now = net.now;
+        let domain =
+            |n| if in_one_domain { "one.example".to_owned() } else { format!("a{}.example", 9_999 - n) };
+        let ids: Vec<_> = (0..10_000)
+            .map(|n| net.agent(ua).register(now, account("100", &domain(n))).expect("an account"))
+            .collect();
+        for uri in ["sip:100@127.0.0.1", "sip:100@one.example"] {
+            net.send(peer, 1, &invite_of_trunk(uri, uri, uri));
+            expect!(net, ua, UaEvent::Incoming { account, .. } => assert_eq!(account, ids[0], "the oldest"));
+        }
+        let stranger = net.peer();
+        net.send(stranger, 10, &invite_of_trunk("stranger", "sip:100@127.0.0.1", "sip:100@127.0.0.1"));
+        assert_eq!(net.take_response(stranger).0.status(), Some(403));
+        let compared = net.agent(ua).counters().accounts_compared;
+        assert!((2..=10).contains(&compared), "{compared} accounts were looked at for three requests");
+    }
+}
+
 #[test]
 fn two_accounts_of_one_user_get_their_own_calls() {
     let (mut net, ua, peer) = behind_a_trunk();
