@@ -1,23 +1,43 @@
-//! The same expectations of every driver that moves real datagrams.
+//! The same expectations of every driver that moves real datagrams, on loopback.
+
+#[path = "common/netns.rs"]
+mod netns;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
 use bifrons_engine::driver::uring::{Uring, UringConfig, probe};
+use bifrons_engine::driver::xdp::{Interface, Xdp, XdpConfig};
 use bifrons_engine::driver::{Clock, DATAGRAM_BYTES_MAX, Driver, HEADROOM, Received, Wait};
+
+use netns::{Cable, INTERFACE};
 
 type Real = Box<dyn Driver<Socket = UdpSocket>>;
 
-fn drivers(sockets_max: usize) -> Vec<(&'static str, Real)> {
-    let mut all: Vec<(&'static str, Real)> =
-        vec![("mmsg", Box::new(Mmsg::new(MmsgConfig { sockets_max }, Clock::start()).unwrap()))];
+/// With the namespaces that a driver is in, if any. All sockets made later are on the same loopback.
+fn drivers(sockets_max: usize) -> Vec<(&'static str, Real, Option<Cable>)> {
+    let mut all: Vec<(&'static str, Real, Option<Cable>)> =
+        vec![("mmsg", Box::new(Mmsg::new(MmsgConfig { sockets_max }, Clock::start()).unwrap()), None)];
     match probe() {
         Ok(()) => {
             let config = UringConfig { sockets_max, hosted: false };
-            all.push(("uring", Box::new(Uring::new(config, Clock::start()).unwrap())));
+            all.push(("uring", Box::new(Uring::new(config, Clock::start()).unwrap()), None));
         }
         Err(why) => println!("skipped for uring: {why}"),
+    }
+    // What does not come by its interface, as on loopback, comes through its sockets.
+    if let Some(cable) = Cable::new(1) {
+        cable.enter(0);
+        match Interface::open(INTERFACE, &[netns::address(0, false)], 1) {
+            Ok(interface) => {
+                let config = XdpConfig { sockets_max, worker: 0, interfaces: vec![Arc::new(interface)] };
+                all.push(("xdp", Box::new(Xdp::new(config, Clock::start()).unwrap()), Some(cable)));
+            }
+            Err(why) if netns::is_not_granted(&why) => println!("skipped for xdp: {why}"),
+            Err(why) => panic!("{why}"),
+        }
     }
     all
 }
@@ -73,7 +93,7 @@ fn expect_twice(socket: &UdpSocket, payload: &[u8]) {
 
 #[test]
 fn datagrams_come_and_go_in_place_and_by_copy() {
-    for (name, mut driver) in drivers(4) {
+    for (name, mut driver, _cable) in drivers(4) {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let socket = bound(address);
             let to = socket.local_addr().unwrap();
@@ -95,7 +115,7 @@ fn datagrams_come_and_go_in_place_and_by_copy() {
 /// Packets of one frame to one subscriber are one run for the kernel (`UDP_SEGMENT`), and arrive as they were.
 #[test]
 fn frames_to_many_subscribers_arrive_as_they_were() {
-    for (name, mut driver) in drivers(4) {
+    for (name, mut driver, _cable) in drivers(4) {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let key = driver.add_socket(bound(address), 7).unwrap();
             let subscribers: Vec<UdpSocket> = (0..20).map(|_| client(address)).collect();
@@ -131,7 +151,7 @@ fn frames_to_many_subscribers_arrive_as_they_were() {
 
 #[test]
 fn a_run_that_cannot_go_is_counted_whole() {
-    for (name, mut driver) in drivers(2) {
+    for (name, mut driver, _cable) in drivers(2) {
         let key = driver.add_socket(bound("127.0.0.1:0"), 0).unwrap();
         for _ in 0..300 {
             for _ in 0..10 {
@@ -147,7 +167,7 @@ fn a_run_that_cannot_go_is_counted_whole() {
 
 #[test]
 fn a_datagram_that_is_too_long_is_counted_and_the_next_one_served() {
-    for (name, mut driver) in drivers(4) {
+    for (name, mut driver, _cable) in drivers(4) {
         let socket = bound("127.0.0.1:0");
         let to = socket.local_addr().unwrap();
         driver.add_socket(socket, 1).unwrap();
@@ -164,7 +184,7 @@ fn a_datagram_that_is_too_long_is_counted_and_the_next_one_served() {
 
 #[test]
 fn many_sockets_are_told_apart_and_more_datagrams_than_buffers_arrive() {
-    for (name, mut driver) in drivers(200) {
+    for (name, mut driver, _cable) in drivers(200) {
         let to: Vec<SocketAddr> = (0..200)
             .map(|tag| {
                 let socket = bound("127.0.0.1:0");
@@ -189,7 +209,7 @@ fn many_sockets_are_told_apart_and_more_datagrams_than_buffers_arrive() {
 
 #[test]
 fn a_removed_socket_comes_back_and_its_slot_serves_another() {
-    for (name, mut driver) in drivers(1) {
+    for (name, mut driver, _cable) in drivers(1) {
         for tag in 0..20 {
             let socket = bound("127.0.0.1:0");
             let to = socket.local_addr().unwrap();
@@ -223,7 +243,7 @@ fn a_removed_socket_comes_back_and_its_slot_serves_another() {
 
 #[test]
 fn a_wake_up_ends_the_wait() {
-    for (name, mut driver) in drivers(1) {
+    for (name, mut driver, _cable) in drivers(1) {
         for _ in 0..3 {
             let waker = driver.waker();
             let thread = std::thread::spawn(move || {
@@ -242,7 +262,7 @@ fn a_wake_up_ends_the_wait() {
 
 #[test]
 fn a_send_that_cannot_go_is_counted_and_gives_its_buffer_back() {
-    for (name, mut driver) in drivers(2) {
+    for (name, mut driver, _cable) in drivers(2) {
         let key = driver.add_socket(bound("127.0.0.1:0"), 0).unwrap();
         // An IPv6 destination on an IPv4 socket is refused by the kernel.
         for _ in 0..5_000 {

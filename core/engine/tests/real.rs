@@ -1,14 +1,17 @@
-//! The same calls over real sockets on loopback, with each driver.
+//! The same calls over real sockets, with each driver: on loopback, and with xdp between two network
+//! namespaces.
 
 mod common;
+#[path = "common/netns.rs"]
+mod netns;
 
-use std::collections::BTreeSet;
-use std::net::{SocketAddr, UdpSocket};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bifrons_engine::counter::Work;
-use bifrons_engine::driver::Clock;
+use bifrons_engine::driver::{Clock, thread};
 use bifrons_engine::media::*;
 use bifrons_engine::{DriverChoice, Engine, EngineConfig, LocalAddress, Media};
 use bifrons_rtc::dtls::Role as DtlsSide;
@@ -16,12 +19,15 @@ use bifrons_rtc::ice::{AddressPolicy, Random, Role, SeededRandom};
 use bifrons_wire::rtp::Packet;
 use common::client::Client;
 use common::{audio, output, rtp};
+use netns::{Cable, INTERFACE};
 
+const WORKERS: usize = 2;
 /// Longest wait for anything; reached only when something is wrong.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Bench {
     engine: Engine,
+    place: Place,
     clock: Clock,
     clients: Vec<(Client, UdpSocket)>,
     /// By client: datagrams that come late, to it and from it.
@@ -74,9 +80,64 @@ impl Road {
     }
 }
 
+/// Where engine and clients are: on one host, or on two with a cable between.
+struct Place {
+    cable: Option<Cable>,
+    /// By port of the engine's: whose it is.
+    workers: BTreeMap<u16, u8>,
+    /// Packets come by the queue of another worker.
+    astray: bool,
+}
+
+impl Place {
+    /// A place for a driver, where this machine has it. The calling thread goes to the engine's side.
+    fn new(driver: DriverChoice) -> Option<Self> {
+        let cable = match driver {
+            DriverChoice::Xdp if std::thread::available_parallelism().map_or(1, usize::from) < WORKERS => {
+                println!("skipped: {WORKERS} processors are needed");
+                return None;
+            }
+            DriverChoice::Xdp => Some(Cable::new(WORKERS)?),
+            _ => None,
+        };
+        if let Some(cable) = &cable {
+            // The processor that sends decides about the queue, here and there (transmit packet steering).
+            for queue in 0..WORKERS {
+                let file = format!("/sys/class/net/{INTERFACE}/queues/tx-{queue}/xps_cpus");
+                netns::run(cable.name(1), &format!("echo {:x} >{file}", 1 << queue));
+            }
+            cable.enter(0);
+        }
+        Some(Self { cable, workers: BTreeMap::new(), astray: false })
+    }
+
+    fn address(&self) -> IpAddr {
+        self.cable.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |_| netns::address(0, false))
+    }
+
+    /// A client's socket.
+    fn bind(&self) -> UdpSocket {
+        let socket = match &self.cable {
+            None => UdpSocket::bind("127.0.0.1:0").unwrap(),
+            Some(cable) => cable.within(1, || UdpSocket::bind((netns::address(1, false), 0)).unwrap()),
+        };
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
+    /// Sends from a client's socket, on a cable by the queue of the worker whose port it is.
+    fn send(&self, socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) {
+        if let (Some(_), Some(worker)) = (&self.cable, self.workers.get(&to.port())) {
+            let queue = usize::from(*worker) + usize::from(self.astray);
+            thread::pin_to_core(queue % WORKERS).unwrap();
+        }
+        socket.send_to(bytes, to).unwrap();
+    }
+}
+
 fn config(driver: DriverChoice) -> EngineConfig {
     let mut config = EngineConfig {
-        workers: 2,
+        workers: WORKERS,
         driver,
         addresses: vec![LocalAddress { address: "127.0.0.1".parse().unwrap(), advertised: None }],
         rtp_port_range: (40_000, 49_999),
@@ -89,14 +150,19 @@ fn config(driver: DriverChoice) -> EngineConfig {
     config
 }
 
-/// An engine, unless this kernel has no such driver.
+/// An engine, unless this machine has no such driver.
 fn start(driver: DriverChoice) -> Option<Bench> {
-    match Engine::start(config(driver)) {
+    let place = Place::new(driver)?;
+    let mut config = config(driver);
+    config.addresses[0].address = place.address();
+    config.xdp_interfaces = place.cable.iter().map(|_| INTERFACE.to_owned()).collect();
+    match Engine::start(config) {
         Ok((engine, report)) => {
             println!("{}", report.lines.join("\n"));
             let road = Road::new(1, 0, 0, 0);
             Some(Bench {
                 engine,
+                place,
                 clock: Clock::start(),
                 clients: Vec::new(),
                 late: Vec::new(),
@@ -105,7 +171,7 @@ fn start(driver: DriverChoice) -> Option<Bench> {
                 road,
             })
         }
-        Err(error) if driver == DriverChoice::Uring => {
+        Err(error) if driver == DriverChoice::Uring || netns::is_not_granted(&error.to_string()) => {
             println!("skipped: {error}");
             None
         }
@@ -120,14 +186,17 @@ impl Bench {
         seed: u64,
         near: Option<bifrons_engine::LegId>,
     ) -> bifrons_engine::LegId {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
+        let socket = self.place.bind();
         let address = socket.local_addr().unwrap();
         let mut client = Client::new(address, seed, DtlsSide::Client, Role::Controlling);
         let local = self.engine.open_webrtc_leg(WebRtcOpen { near, offerer: false }).unwrap();
         self.engine.set_webrtc_remote(local.leg, client.description()).unwrap();
         self.engine.set_streams(local.leg, streams).unwrap();
         client.set_remote(&local);
+        // The sixth word of a candidate is its port (RFC 8839 §5.1).
+        let port = |candidate: &String| candidate.split(' ').nth(5).and_then(|port| port.parse().ok());
+        let ports = local.candidates.iter().filter_map(port);
+        self.place.workers.extend(ports.map(|port| (port, local.leg.worker())));
         self.clients.push((client, socket));
         self.late.push(Default::default());
         local.leg
@@ -148,7 +217,7 @@ impl Bench {
                 client.timeout(now);
             }
             for (to, bytes) in self.road.pass(std::mem::take(&mut client.out), late_out) {
-                socket.send_to(&bytes, to).unwrap();
+                self.place.send(socket, to, &bytes);
             }
         }
         while let Some(notice) = self.engine.poll_notice() {
@@ -168,6 +237,24 @@ impl Bench {
         false
     }
 
+    /// An RTP leg.
+    fn open(&mut self, open: RtpOpen) -> RtpLocal {
+        let local = self.engine.open_rtp_leg(open).unwrap();
+        let ports = [local.rtp, local.rtcp];
+        self.place.workers.extend(ports.map(|address| (address.port(), local.leg.worker())));
+        local
+    }
+
+    /// With xdp each worker has had packets by its rings, if they came by its queue, and has sent some.
+    fn check_rings(&self) {
+        let xdp = self.place.cable.is_some();
+        for (worker, counters) in self.engine.counters().iter().enumerate() {
+            let count = |name| counters.all().into_iter().find(|(own, _)| *own == name).map(|(_, n)| n);
+            let ways = ["xdp_received", "xdp_sent"].map(|name| count(name).unwrap_or_default() > 0);
+            assert_eq!(ways, [xdp && !self.place.astray, xdp], "worker {worker}: {:?}", counters.all());
+        }
+    }
+
     fn counted(&self) -> Vec<(&'static str, u64)> {
         let all = self.engine.counters();
         all.iter().flat_map(|counters| counters.all()).filter(|(_, count)| *count > 0).collect()
@@ -182,12 +269,10 @@ fn calls(bench: &mut Bench) -> (bifrons_engine::LegId, RtpLocal, UdpSocket) {
     let own = StreamRef { leg: echo, mline: 0 };
     bench.engine.set_route(own, vec![output(own, &[0])]).unwrap();
 
-    let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
-    phone.set_nonblocking(true).unwrap();
-    let open = RtpOpen { near: Some(web), ..RtpOpen::default() };
-    let local = bench.engine.open_rtp_leg(open).unwrap();
+    let phone = bench.place.bind();
+    let local = bench.open(RtpOpen { near: Some(web), ..RtpOpen::default() });
     // A port of its own for its reports: the one above the phone's may be that of another test.
-    let reports = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let reports = bench.place.bind();
     let (rtp, rtcp) = (phone.local_addr().unwrap(), reports.local_addr().unwrap());
     let remote = RtpRemote { rtp, rtcp: Some(rtcp), rtcp_mux: false, sdes: None };
     bench.engine.set_rtp_remote(local.leg, remote).unwrap();
@@ -225,7 +310,7 @@ fn on_a_bad_road(driver: DriverChoice) {
                 sent += 1;
             }
             for (to, bytes) in bench.road.pass(spoken, &mut phone_late) {
-                phone.send_to(&bytes, to).unwrap();
+                bench.place.send(&phone, to, &bytes);
             }
             while let Ok((len, _)) = phone.recv_from(&mut buffer) {
                 heard.push(buffer[..len].to_vec());
@@ -260,9 +345,19 @@ fn calls_on_a_bad_road_over_mmsg() {
     on_a_bad_road(DriverChoice::Mmsg);
 }
 
+#[test]
+fn calls_on_a_bad_road_over_xdp() {
+    on_a_bad_road(DriverChoice::Xdp);
+}
+
 /// All that is sent arrives where nothing is lost, and a call leaves nothing behind.
 fn scenario(driver: DriverChoice) {
-    let Some(mut bench) = start(driver) else { return };
+    if let Some(bench) = start(driver) {
+        all_arrives(bench);
+    }
+}
+
+fn all_arrives(mut bench: Bench) {
     assert!(bench.engine.notice_fd().as_raw_fd() >= 0);
     let (web, local, phone) = calls(&mut bench);
     let (mut sent, mut heard) = (0u16, 0);
@@ -272,7 +367,7 @@ fn scenario(driver: DriverChoice) {
             for (client, _) in &mut bench.clients {
                 client.send_rtp(&rtp(0, sent, 160 * u32::from(sent), 5, Some("0"), &[1; 160]));
             }
-            phone.send_to(&rtp(0, sent, 160 * u32::from(sent), 6, None, &[2; 160]), local.rtp).unwrap();
+            bench.place.send(&phone, local.rtp, &rtp(0, sent, 160 * u32::from(sent), 6, None, &[2; 160]));
             sent += 1;
         }
         while let Ok((len, from)) = phone.recv_from(&mut buffer) {
@@ -290,10 +385,10 @@ fn scenario(driver: DriverChoice) {
     let closed = bench.run_while(|bench| bench.clients[1].0.dtls_ended.is_some());
     assert!(closed, "no close_notify: {:?}", bench.counted());
     // The port can be had again by others.
-    let free = bench.run_while(|_| {
-        UdpSocket::bind(SocketAddr::new("127.0.0.1".parse().unwrap(), local.rtp.port())).is_ok()
-    });
+    let free = bench
+        .run_while(|bench| UdpSocket::bind(SocketAddr::new(bench.place.address(), local.rtp.port())).is_ok());
     assert!(free, "the socket of a closed leg is still open");
+    bench.check_rings();
 }
 
 #[test]
@@ -306,15 +401,27 @@ fn calls_over_mmsg() {
     scenario(DriverChoice::Mmsg);
 }
 
+#[test]
+fn calls_over_xdp() {
+    scenario(DriverChoice::Xdp);
+}
+
+/// What the interface gives to another queue than the worker's comes through the socket.
+#[test]
+fn calls_over_xdp_by_the_queues_of_other_workers() {
+    if let Some(mut bench) = start(DriverChoice::Xdp) {
+        bench.place.astray = true;
+        all_arrives(bench);
+    }
+}
+
 /// Two phones on legs of two workers: each packet crosses once, in order, and comes once.
 fn across_workers(driver: DriverChoice) {
     let Some(mut bench) = start(driver) else { return };
     let mut phones = Vec::new();
     for ssrc in [91, 92] {
-        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
-        phone.set_nonblocking(true).unwrap();
-        let open = RtpOpen { rtcp_mux: true, ..RtpOpen::default() };
-        let local = bench.engine.open_rtp_leg(open).unwrap();
+        let phone = bench.place.bind();
+        let local = bench.open(RtpOpen { rtcp_mux: true, ..RtpOpen::default() });
         let rtp = phone.local_addr().unwrap();
         bench.engine.set_rtp_remote(local.leg, RtpRemote::muxed(rtp)).unwrap();
         bench.engine.set_streams(local.leg, vec![audio("", ssrc, 0, "pcmu")]).unwrap();
@@ -326,13 +433,13 @@ fn across_workers(driver: DriverChoice) {
     bench.engine.set_route(b, vec![output(a, &[0])]).unwrap();
     let mut heard = [Vec::new(), Vec::new()];
     let (mut sent, mut buffer) = (0u16, [0; 2_048]);
-    let done = bench.run_while(|_| {
+    let done = bench.run_while(|bench| {
         // No more under way than a ring holds, and no faster than a leg may be.
         let behind = heard.iter().map(Vec::len).min().unwrap();
         if sent < 150 && usize::from(sent) < behind + 20 {
             for (phone, local) in &phones {
                 let packet = rtp(0, sent, 160 * u32::from(sent), 5, None, &sent.to_be_bytes());
-                phone.send_to(&packet, local.rtp).unwrap();
+                bench.place.send(phone, local.rtp, &packet);
             }
             sent += 1;
         }
@@ -352,6 +459,7 @@ fn across_workers(driver: DriverChoice) {
     let counters = bench.engine.counters();
     let crossed = counters.iter().map(|counters| counters.work(Work::Replicated));
     assert_eq!(crossed.collect::<Vec<_>>(), [150, 150]);
+    bench.check_rings();
 }
 
 #[test]
@@ -422,6 +530,11 @@ fn shared_ports_over_io_uring() {
 #[test]
 fn shared_ports_over_mmsg() {
     on_shared_ports(DriverChoice::Mmsg);
+}
+
+#[test]
+fn routes_across_workers_over_xdp() {
+    across_workers(DriverChoice::Xdp);
 }
 
 #[test]

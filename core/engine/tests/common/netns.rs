@@ -1,4 +1,5 @@
 //! Two hosts joined by a cable: network namespaces with a veth pair, for tests that are root.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -104,4 +105,15 @@ pub fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a line of shell in a namespace, with the namespace's own `/sys`.
+pub fn run(name: &str, line: &str) {
+    let output = Command::new("ip").args(["netns", "exec", name, "sh", "-c", line]).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Whether an error of the xdp driver's start says that it may not, or that the kernel cannot.
+pub fn is_not_granted(error: &str) -> bool {
+    ["CAP_NET_ADMIN", "LimitMEMLOCK", "without AF_XDP"].iter().any(|what| error.contains(what))
 }
