@@ -5,7 +5,7 @@
 //! | [`media`] | the control side's vocabulary: legs, streams, routes, notices |
 //! | [`id`] | generational ids |
 //! | [`config`] | what an engine is started with, and all its limits |
-//! | [`driver`] | what moves datagrams: uring, mmsg, sim |
+//! | [`driver`] | what moves datagrams: uring, mmsg, xdp, sim |
 //! | [`tap`] | copies of a stream's packets for other threads |
 //! | [`counter`] | what a worker counts: every reason to drop a packet has a name |
 //!
