@@ -243,7 +243,7 @@ impl Xdp {
         for _ in 0..want {
             ask(socket.received.peek(AHEAD), memory);
             let Some(descriptor) = socket.received.next() else { break };
-            *filling -= 1;
+            *filling = filling.saturating_sub(1);
             let (buffer, at) = umem::place(descriptor.addr);
             let parsed = frame::parse(memory.bytes(buffer), at, descriptor.len as usize)
                 .filter(|parsed| is_sender(parsed.source))
