@@ -332,8 +332,8 @@ fn ask(name: &str) -> io::Result<(usize, usize)> {
     for (to, from) in request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut().zip(name.as_bytes()) {
         *to = from.cast_signed();
     }
-    // Any socket will do.
-    let socket = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    // Any socket will do, and loopback need not be up.
+    let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0)))?;
     // SAFETY: the request outlives the call and is what this one expects.
     if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) } < 0 {
         return Err(io::Error::last_os_error());
