@@ -1,6 +1,6 @@
 //! The engine inside this process, on a core of its own: the packet path without the gateway around it.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::codec::Codec;
 use crate::media::{Command, End, Sending, VIDEO_PAYLOAD_TYPE};
 use crate::netns::{self, Netns};
 use crate::sdes::{self, Srtp};
+use crate::{DriverName, Load};
 
 /// Whether a thread of this process is the engine's (names are cut at 15 bytes).
 pub fn is_engine_thread(name: &str) -> bool {
@@ -38,31 +39,27 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// Starts one worker on `core`. `shared_ports`: so many for all plain RTP legs, 0: a pair each.
+    /// Starts one worker on the engine's core, with its sockets in `netns`.
     ///
     /// # Errors
     /// The engine says why.
-    pub fn start(
-        ip: IpAddr,
-        netns: Option<Arc<Netns>>,
-        core: usize,
-        driver: DriverChoice,
-        profile: Profile,
-        interface: Option<String>,
-        shared_ports: u8,
-        coalesce_us: u32,
-    ) -> Result<Self, String> {
+    pub fn start(arguments: &Load, netns: Option<Arc<Netns>>, profile: Profile) -> Result<Self, String> {
+        let Load { shared_ports, engine_core, engine_driver, engine_coalesce_us, .. } = *arguments;
         let config = EngineConfig {
             workers: 1,
-            cores: vec![core],
-            driver,
+            cores: vec![engine_core],
+            driver: match engine_driver {
+                DriverName::Uring => DriverChoice::Uring,
+                DriverName::Mmsg => DriverChoice::Mmsg,
+                DriverName::Xdp => DriverChoice::Xdp,
+            },
             shared_ports: Some(shared_ports).filter(|count| *count > 0).into_iter().collect(),
-            xdp_interfaces: interface.into_iter().collect(),
-            addresses: vec![LocalAddress { address: ip, advertised: None }],
+            xdp_interfaces: arguments.engine_interface.clone().into_iter().collect(),
+            addresses: vec![LocalAddress { address: arguments.server.ip(), advertised: None }],
             ice_addresses: AddressPolicy { loopback: true, private: true },
             rtp_port_range: (10_000, 31_999),
             srtp_profiles: vec![profile],
-            coalesce_us,
+            coalesce_us: engine_coalesce_us,
             ..EngineConfig::default()
         };
         let started = netns::within(netns.as_deref(), || Engine::start(config))?;

@@ -142,6 +142,8 @@ pub struct Window {
     pub lateness: Histogram,
     /// SRTP packets that could not be decrypted.
     pub undecryptable: u64,
+    /// Packets that reached the generator's interface and that its driver had no room for (`xdp`, read once a second).
+    pub dropped: u64,
 }
 
 impl Window {
@@ -287,17 +289,24 @@ impl<D: Driver<Socket = UdpSocket>> Media<D> {
                 self.offset_ns = (since_1970.as_nanos() as u64).saturating_sub(start_ns);
                 let end_ns = start_ns + length.as_nanos() as u64;
                 let undecryptable = self.undecryptable();
-                self.window = Window { start_ns, end_ns, undecryptable, ..Window::default() };
+                let dropped = self.dropped();
+                self.window = Window { start_ns, end_ns, undecryptable, dropped, ..Window::default() };
             }
             Command::Close(reply) => {
                 let mut window = std::mem::take(&mut self.window);
                 window.undecryptable = self.undecryptable() - window.undecryptable;
+                window.dropped = self.dropped() - window.dropped;
                 // Nobody waits for it only when the program ends.
                 let _ = reply.send(window);
             }
             Command::Stop => return false,
         }
         true
+    }
+
+    fn dropped(&self) -> u64 {
+        let counters = self.driver.counters();
+        counters.xdp_dropped + counters.xdp_ring_full
     }
 
     fn undecryptable(&self) -> u64 {

@@ -136,6 +136,9 @@ pub struct Storm {
     /// Resident memory of the server at the storm's end, KiB.
     #[serde(default)]
     pub rss_kib: u64,
+    /// Packets that the generator itself had no room for.
+    #[serde(default)]
+    pub generator_dropped: u64,
     /// Packets of the running calls.
     pub ways: Vec<Way>,
 }
@@ -154,6 +157,7 @@ impl Storm {
             generator_share: own.cpu_ns as f64 / 1e9 / own.seconds,
             generator_share_by_thread: own.shares(),
             rss_kib,
+            generator_dropped: window.dropped,
             ways: Way::all(window),
         }
     }
@@ -254,6 +258,13 @@ impl Step {
             warnings: Vec::new(),
         };
         step.warn(own.switches.1 as f64 / own.seconds);
+        let dropped = window.dropped + step.storm.as_ref().map_or(0, |storm| storm.generator_dropped);
+        if dropped > 0 {
+            let why = format!(
+                "{dropped} of the lost packets were lost by the generator, which had no room for them"
+            );
+            step.warnings.push(why);
+        }
         step
     }
 

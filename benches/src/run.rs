@@ -5,7 +5,6 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use bifrons_engine::DriverChoice;
 use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
 use bifrons_engine::driver::uring::{Uring, UringConfig};
 use bifrons_engine::driver::xdp::{Interface, Xdp, XdpConfig};
@@ -144,24 +143,7 @@ impl<'a> Run<'a> {
         let server = match scenario.stage() {
             Stage::Janus => Server::Janus(Janus::connect(arguments.server).await?),
             Stage::Rtpengine => Server::Rtpengine(Rtpengine::connect(arguments.server).await?),
-            Stage::Engine => {
-                let driver = match arguments.engine_driver {
-                    DriverName::Uring => DriverChoice::Uring,
-                    DriverName::Mmsg => DriverChoice::Mmsg,
-                    DriverName::Xdp => DriverChoice::Xdp,
-                };
-                let (core, coalesce_us) = (arguments.engine_core, arguments.engine_coalesce_us);
-                Server::Engine(InProcess::start(
-                    arguments.server.ip(),
-                    netns.clone(),
-                    core,
-                    driver,
-                    profile,
-                    arguments.engine_interface.clone(),
-                    arguments.shared_ports,
-                    coalesce_us,
-                )?)
-            }
+            Stage::Engine => Server::Engine(InProcess::start(arguments, netns.clone(), profile)?),
         };
         let codec = arguments.codec;
         let sending = match scenario {
