@@ -55,9 +55,11 @@ pub(super) struct ClosedLeg {
 }
 
 impl<S: BoundSocket> Engine<S> {
-    /// Binds a pair of ports for RTP and, if it is wanted, RTCP: on the local address at this position.
+    /// Binds a pair of ports for RTP and, if it is wanted, RTCP: of this worker's, on the local address at this
+    /// position.
     pub(super) fn bind_pair(
         &mut self,
+        worker: u8,
         position: usize,
         rtcp: bool,
         buffer_bytes: usize,
@@ -66,7 +68,7 @@ impl<S: BoundSocket> Engine<S> {
         let bind = &mut self.bind;
         let local = self.config.addresses.get(position).ok_or(MediaError::NoAddress)?.address;
         let ports = self.ports.get_mut(position).ok_or(MediaError::NoAddress)?;
-        let taken = ports.take(now, |port| {
+        let taken = ports.take(worker, now, |port| {
             let first = bind(SocketAddr::new(local, port), buffer_bytes)?;
             let second = match rtcp {
                 true => Some(bind(SocketAddr::new(local, port + 1), buffer_bytes)?),

@@ -162,7 +162,7 @@ impl<S: BoundSocket> Media for Engine<S> {
         if let Some(shared) = &open.shared {
             return self.open_shared_rtp_leg(worker, position, &open, shared);
         }
-        let (port, rtp, rtcp) = self.bind_pair(position, !open.rtcp_mux, RTP_BUFFER_BYTES)?;
+        let (port, rtp, rtcp) = self.bind_pair(worker, position, !open.rtcp_mux, RTP_BUFFER_BYTES)?;
         let kind = LegKind::Rtp { keys: None, used: Vec::new(), shared: None };
         let leg = self.take_slot(worker, kind)?;
         let transport = Transport::Rtp(RtpTransport::new(open.latching, open.rtcp_mux));

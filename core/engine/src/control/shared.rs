@@ -158,7 +158,7 @@ impl<S: BoundSocket> Engine<S> {
     }
 
     fn open_shared_port(&mut self, worker: u8, group: u8, position: usize) -> Result<(u8, u16), MediaError> {
-        let (port, rtp, rtcp) = self.bind_pair(position, true, SHARED_BUFFER_BYTES)?;
+        let (port, rtp, rtcp) = self.bind_pair(worker, position, true, SHARED_BUFFER_BYTES)?;
         let Some(rtcp) = rtcp else { return Err(MediaError::NoAddress) };
         let handle = self.workers.get_mut(usize::from(worker)).ok_or(MediaError::NoSuchLeg)?;
         let number = handle.shared.add(Port { group, position, rtp: port });

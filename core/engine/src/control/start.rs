@@ -356,7 +356,7 @@ fn assemble<S: BoundSocket>(
     let handshaker = Handshaker::new(context, config.srtp_backend, links, limits.handshakes);
     let (first, last) = config.rtp_port_range;
     let engine = Engine {
-        ports: config.addresses.iter().map(|_| Ports::new(first, last)).collect(),
+        ports: config.addresses.iter().map(|_| Ports::new(first, last, config.workers)).collect(),
         config,
         clock,
         workers: handles,

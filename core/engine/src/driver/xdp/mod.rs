@@ -41,8 +41,9 @@ use neighbour::{Hop, Neighbours};
 use program::PORTS;
 use socket::Socket;
 
-/// Buffers that an interface has, at most, for packets to come.
-const FILL: usize = 1_024;
+/// Buffers that an interface has, at most, for packets to come: for 8 ms at 250,000 packets a second. Fewer stay
+/// in the cache better (0.1 µs a packet between 1,024 and 4,096), but what finds none is lost.
+const FILL: usize = 2_048;
 /// Buffers that are kept for sends when an interface asks for more.
 const SENDS: usize = QUEUE + 512;
 /// Buffers besides those that wait for packets.

@@ -215,23 +215,34 @@ mod tests {
     const AT: libc::xdp_ring_offset =
         libc::xdp_ring_offset { producer: 0, consumer: 64, flags: 68, desc: 128 };
 
+    /// Frees the memory, after both ends.
+    struct Owner(NonNull<Block>);
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            // SAFETY: it was a box, and the ends are gone: a test's first variable is dropped last.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+
     /// Both ends over the same memory, with indexes that soon wrap.
-    fn pair() -> (Producer<u64>, Consumer<u64>) {
+    fn pair() -> (Owner, Producer<u64>, Consumer<u64>) {
         let start = u32::MAX - 20;
         let mut block = Box::new(Block([0; 64]));
         (block.0[0], block.0[16]) = (start, start);
-        let base = NonNull::from(Box::leak(block)).cast();
+        let block = NonNull::from(Box::leak(block));
         let end = || {
-            // SAFETY: the block is leaked, 256 bytes long and aligned; 128 + 8 * 8 end inside it.
-            let ring = unsafe { Ring::over(base, &AT, SIZE, None) };
+            // SAFETY: the block is 256 bytes long and aligned, 128 + 8 * 8 end inside it, and its owner is
+            // dropped last.
+            let ring = unsafe { Ring::over(block.cast(), &AT, SIZE, None) };
             Ring { own: start, seen: start, ..ring }
         };
-        (Producer(end()), Consumer(end()))
+        (Owner(block), Producer(end()), Consumer(end()))
     }
 
     #[test]
     fn full_and_empty() {
-        let (mut producer, mut consumer) = pair();
+        let (_owner, mut producer, mut consumer) = pair();
         for round in 0..40 {
             assert!(consumer.is_empty());
             for n in 0..u64::from(SIZE) {
@@ -256,7 +267,7 @@ mod tests {
 
     #[test]
     fn across_threads() {
-        let (mut producer, mut consumer) = pair();
+        let (_owner, mut producer, mut consumer) = pair();
         let thread = std::thread::spawn(move || {
             for n in 0..20_000 {
                 while !producer.push(n) {
