@@ -2,16 +2,21 @@
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 420.0;
+const WIDTH: f64 = 800.0;
+/// More where the legend needs it.
+const HEIGHT_MIN: f64 = 420.0;
+/// From one line of the legend to the next.
+const LEGEND_STEP: f64 = 20.0;
 /// Room for axis labels and, on the right, the legend.
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 210.0;
+const RIGHT: f64 = 250.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 52.0;
 /// Told apart by colour-blind readers too (Okabe and Ito).
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31"];
+/// And, where there are more lines than colours, by these.
+const DASHES: [&str; 3] = ["", " stroke-dasharray=\"6 4\"", " stroke-dasharray=\"2 3\""];
 /// Larger values and a smaller one than this many times apart share an axis only by logarithm.
 const LINEAR_RATIO_MAX: f64 = 12.0;
 
@@ -86,15 +91,17 @@ impl Plot {
     pub fn svg(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         points().next()?;
+        let drawn = || self.lines.iter().filter(|line| !line.points.is_empty());
+        let height = HEIGHT_MIN.max(TOP + LEGEND_STEP * (drawn().count() + 1) as f64);
         let x_axis = Axis::of(points().map(|point| point.0));
         let y_axis = Axis::of(points().map(|point| point.1));
         let x = |value: f64| LEFT + x_axis.share(value) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - BOTTOM - y_axis.share(value) * (HEIGHT - TOP - BOTTOM);
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let y = |value: f64| height - BOTTOM - y_axis.share(value) * (height - TOP - BOTTOM);
+        let (right, bottom) = (WIDTH - RIGHT, height - BOTTOM);
         let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
+             <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
              <text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>\n",
             escaped(&self.title)
         );
@@ -123,14 +130,14 @@ impl Plot {
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n\
              <text transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n",
             (LEFT + right) / 2.0,
-            HEIGHT - 14.0,
+            height - 14.0,
             escaped(&self.x),
             (TOP + bottom) / 2.0,
             escaped(&self.y),
         ));
-        for (nth, line) in self.lines.iter().filter(|line| !line.points.is_empty()).enumerate() {
+        for (nth, line) in drawn().enumerate() {
             let colour = COLOURS[nth % COLOURS.len()];
-            let dash = if nth >= COLOURS.len() { " stroke-dasharray=\"6 4\"" } else { "" };
+            let dash = DASHES[nth / COLOURS.len() % DASHES.len()];
             let path: Vec<String> =
                 line.points.iter().map(|point| format!("{:.1} {:.1}", x(point.0), y(point.1))).collect();
             add(format_args!(
@@ -147,7 +154,7 @@ impl Plot {
                     number(point.1),
                 ));
             }
-            let at = TOP + 10.0 + nth as f64 * 20.0;
+            let at = TOP + 10.0 + nth as f64 * LEGEND_STEP;
             add(format_args!(
                 "<path d=\"M{:.1} {at:.1}h18\" stroke=\"{colour}\" stroke-width=\"3\"{dash}/>\
                  <text x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
@@ -205,6 +212,17 @@ mod tests {
             assert!((LEFT..=WIDTH - RIGHT).contains(&at));
         }
         assert!(plot(vec![line("empty", &[])]).svg().is_none());
+    }
+
+    #[test]
+    fn the_legend_has_room_for_all() {
+        let lines =
+            (0..30).map(|nth| Line { name: format!("line {nth}"), points: vec![(1.0, 2.0)] }).collect();
+        let svg = plot(lines).svg().unwrap();
+        let ys =
+            svg.split(" y=\"").skip(1).map(|rest| rest.split('"').next().unwrap().parse::<f64>().unwrap());
+        assert!(svg.contains("viewBox=\"0 0 800 664\"") && svg.contains("line 29"));
+        assert!(ys.fold(0.0, f64::max) < 664.0);
     }
 
     #[test]

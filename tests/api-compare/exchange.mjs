@@ -21,9 +21,10 @@ const counts = (request, message) => !request.only || request.only.includes(mess
 
 function finished(request, messages, ids) {
   const normal = messages.filter((message) => counts(request, message)).map((message) => normalise(message, named(ids)));
-  // Janus sends the event of a plugin's thread before or after the direct reply, as it happens; we compare the
-  // messages, not that race.
-  normal.sort((a, b) => (a?.janus === 'event') - (b?.janus === 'event'));
+  // Janus replies on one thread, and sends a plugin's events and `detached` on others, before or after the reply
+  // as it happens; we compare the messages, not that race.
+  const isEvent = (message) => ['event', 'detached'].includes(message?.janus);
+  normal.sort((a, b) => isEvent(a) - isEvent(b));
   if (request.unordered) normal.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
   return request.shape ? normal.map(shapeOf) : normal;
 }

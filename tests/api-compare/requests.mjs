@@ -238,10 +238,8 @@ const echoTest = [
   onEcho('hangup-in-call', { janus: 'hangup', transaction: T }, {
     over: 'ws', first: [[message({ audio: true }, { jsep: offer(audioOffer) }), 2]], messages: 3, unordered: true,
   }),
-  // The reference answers on one thread and sends `detached` on another: seldom, but seen, the event comes first.
   onEcho('detach-in-call', { janus: 'detach', transaction: T }, {
-    over: 'ws', first: [[message({ audio: true }, { jsep: offer(audioOffer) }), 2]], messages: 2,
-    only: closing, unordered: true,
+    over: 'ws', first: [[message({ audio: true }, { jsep: offer(audioOffer) }), 2]], messages: 2, only: closing,
   }),
 ];
 
