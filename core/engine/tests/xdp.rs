@@ -189,15 +189,20 @@ fn set_option(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-#[test]
-fn other_ports_and_other_interfaces_are_the_kernels() {
-    let Some(cable) = Cable::new(1) else { return };
+/// Another interface, `second0`, at each end of a cable.
+fn add_second(cable: &Cable) {
     let [a, b] = [cable.name(0), cable.name(1)];
     ip(&format!("-n {a} link add second0 type veth peer name second0 netns {b}"));
     for (side, name) in [a, b].into_iter().enumerate() {
         ip(&format!("-n {name} address add 10.9.5.{}/24 dev second0", side + 1));
         ip(&format!("-n {name} link set second0 up"));
     }
+}
+
+#[test]
+fn other_ports_and_other_interfaces_are_the_kernels() {
+    let Some(cable) = Cable::new(1) else { return };
+    add_second(&cable);
     cable.enter(0);
     let (_, mut driver) = driver();
     // A socket of somebody else's on the same address.
@@ -339,12 +344,7 @@ fn each_worker_has_its_queue() {
 #[test]
 fn several_interfaces_share_the_buffers() {
     let Some(cable) = Cable::new(1) else { return };
-    let [a, b] = [cable.name(0), cable.name(1)];
-    ip(&format!("-n {a} link add second0 type veth peer name second0 netns {b}"));
-    for (side, name) in [a, b].into_iter().enumerate() {
-        ip(&format!("-n {name} address add 10.9.5.{}/24 dev second0", side + 1));
-        ip(&format!("-n {name} link set second0 up"));
-    }
+    add_second(&cable);
     cable.enter(0);
     let second = "10.9.5.1".parse().unwrap();
     let interfaces = vec![
