@@ -23,7 +23,7 @@ use netns::{Cable, INTERFACE};
 
 const WORKERS: usize = 2;
 /// Longest wait for anything; reached only when something is wrong.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Bench {
     engine: Engine,

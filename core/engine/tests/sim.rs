@@ -505,6 +505,24 @@ fn video_over_bad_networks_returns_each_packet_once() {
     }
 }
 
+/// What bad luck on a bad road may cost a caller: every single call comes up.
+#[test]
+fn a_fifth_of_all_datagrams_lost_ends_no_call_before_it_began() {
+    let link = Link {
+        loss_permille: 200,
+        duplicate_permille: 100,
+        reorder_permille: 100,
+        delay: Duration::from_millis(1),
+        jitter: Duration::ZERO,
+    };
+    for seed in 0..300 {
+        let mut world = World::new(seed, link, 1);
+        call(&mut world, seed * 2 + 1);
+        let up = world.run_while(20_000, |w| w.clients.iter().all(Client::is_up));
+        assert!(up, "seed {seed}: {:?} {:?}", world.notices, world.drops());
+    }
+}
+
 #[test]
 fn a_call_over_bad_networks_comes_up_and_carries_each_packet_once() {
     for seed in 0..12 {

@@ -17,9 +17,9 @@ use crate::message::Inline;
 const BACKLOG_MAX: usize = 4_096;
 /// How long a leg waits for the peer's hello.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A handshake whose peer is silent for so long no longer counts as in progress: peers that begin and
-/// do not go on would keep all others waiting.
-const STALL: Duration = Duration::from_secs(1);
+/// How long a handshake counts as in progress. It goes on afterwards; but peers that begin and do not go on,
+/// silent or saying the same again and again, would keep all others waiting.
+const TURN: Duration = Duration::from_secs(1);
 /// Datagrams of one leg that wait until its handshake begins.
 const EARLY_MAX: usize = 16;
 
@@ -56,19 +56,11 @@ enum State {
     },
     Active {
         session: Box<Session>,
-        progress: Progress,
+        /// Until when it counts among the handshakes in progress.
+        turn_ends: Option<Time>,
     },
     Tail(Box<Tail>),
     Over,
-}
-
-/// How far a handshake is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// Counts among the handshakes in progress.
-    Handshaking { heard_at: Time },
-    /// The peer has been silent for [`STALL`]: it keeps nobody else waiting until it is heard again.
-    Stalled,
 }
 
 impl Handshaker {
@@ -164,11 +156,7 @@ impl Handshaker {
                             self.waiting.push_back(leg);
                         }
                     }
-                    State::Active { session, progress } => {
-                        if *progress == Progress::Stalled {
-                            self.in_progress += 1;
-                        }
-                        *progress = Progress::Handshaking { heard_at: now };
+                    State::Active { session, .. } => {
                         session.handle_datagram(now, datagram.bytes());
                         self.after(leg);
                     }
@@ -234,8 +222,7 @@ impl Handshaker {
             for datagram in entry.early.drain(..) {
                 session.handle_datagram(now, datagram.bytes());
             }
-            let progress = Progress::Handshaking { heard_at: now };
-            entry.state = State::Active { session: Box::new(session), progress };
+            entry.state = State::Active { session: Box::new(session), turn_ends: Some(now + TURN) };
             self.in_progress += 1;
             self.counters.add(HandshakeCount::Started);
             let link = entry.link;
@@ -256,9 +243,8 @@ impl Handshaker {
                     let link = entry.link;
                     self.send(link, FromHandshake::Ended { leg, why: LegEnd::DtlsTimeout });
                 }
-                State::Active { session, progress } => {
-                    if matches!(progress, Progress::Handshaking { heard_at } if now - *heard_at >= STALL) {
-                        *progress = Progress::Stalled;
+                State::Active { session, turn_ends } => {
+                    if turn_ends.take_if(|at| *at <= now).is_some() {
                         self.in_progress -= 1;
                     }
                     session.on_timeout(now);
@@ -274,13 +260,8 @@ impl Handshaker {
         let Some(entry) = self.sessions.get_mut(&leg) else { return };
         let next = match &entry.state {
             State::Waiting { until, .. } => Some(*until),
-            State::Active { session, progress } => {
-                let stalls_at = match progress {
-                    Progress::Handshaking { heard_at } => Some(*heard_at + STALL),
-                    Progress::Stalled => None,
-                };
-                let own = [session.next_timeout(), stalls_at];
-                own.into_iter().flatten().min()
+            State::Active { session, turn_ends } => {
+                [session.next_timeout(), *turn_ends].into_iter().flatten().min()
             }
             State::Tail(_) | State::Over => None,
         };
@@ -299,7 +280,7 @@ impl Handshaker {
     fn after(&mut self, leg: LegId) {
         let Some(entry) = self.sessions.get_mut(&leg) else { return };
         let link = entry.link;
-        let State::Active { session, progress } = &mut entry.state else { return };
+        let State::Active { session, turn_ends } = &mut entry.state else { return };
         let mut datagrams = Vec::new();
         while let Some(datagram) = session.poll_transmit() {
             datagrams.push(datagram);
@@ -320,7 +301,7 @@ impl Handshaker {
         let over = connected.is_some() || ended.is_some();
         if over {
             // It was in progress until now.
-            self.in_progress -= usize::from(matches!(progress, Progress::Handshaking { .. }));
+            self.in_progress -= usize::from(turn_ends.is_some());
             let state = std::mem::replace(&mut entry.state, State::Over);
             // No data channel needs the SSL: it goes, its tail stays.
             if let State::Active { session, .. } = state
@@ -368,7 +349,7 @@ impl Handshaker {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, leg));
         }
-        if matches!(entry.state, State::Active { progress: Progress::Handshaking { .. }, .. }) {
+        if matches!(entry.state, State::Active { turn_ends: Some(_), .. }) {
             self.in_progress -= 1;
         }
     }

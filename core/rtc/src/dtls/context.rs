@@ -21,7 +21,7 @@ pub struct DtlsConfig {
     pub accept_sha1: bool,
     /// The longest datagram, in bytes.
     pub mtu_bytes: u16,
-    /// When an unanswered flight is first sent again; doubles each time. RFC 6347 §4.2.4.1 says
+    /// When an unanswered flight is first sent again; doubles each time, up to 1 s. RFC 6347 §4.2.4.1 says
     /// 1 s for those who know nothing of the path; here ICE has just measured it, and a caller
     /// waits.
     pub retransmit_initial: Duration,

@@ -24,8 +24,10 @@ pub const APPLICATION_QUEUE_LEN_MAX: usize = 64;
 /// ClientHellos that a server refuses before it gives up.
 const HELLOS_REFUSED_MAX: u64 = 1_000;
 
-/// The longest time between two retransmissions (RFC 6347 §4.2.4.1).
-const RETRANSMIT_MAX: Duration = Duration::from_secs(60);
+/// The longest time between two retransmissions. RFC 6347 §4.2.4.1 says 60 s for a path that nobody keeps
+/// open; here ICE asks the peer for its consent, a caller waits, and all is over after
+/// [`handshake_timeout`](super::DtlsConfig::handshake_timeout).
+const RETRANSMIT_MAX: Duration = Duration::from_secs(1);
 
 /// The longest plaintext of a record (RFC 6347 §4.1).
 const RECORD_PLAINTEXT_LEN_MAX: usize = 1 << 14;

@@ -252,8 +252,8 @@ fn a_silent_peer_ends_the_handshake_in_time() {
     assert_eq!(client, Event::Failed(FailReason::Timeout));
     assert_eq!(server, Event::Failed(FailReason::Timeout));
     assert_eq!(sim.now, Time::from_millis(30_000));
-    // 250 ms and doubling: at 0.25, 0.75, 1.75, 3.75, 7.75, 15.75 s.
-    assert_eq!(sim.client.counters().retransmissions, 6);
+    // After 250 ms, 500 ms, and then each second: at 0.25, 0.75, 1.75 … 29.75 s.
+    assert_eq!(sim.client.counters().retransmissions, 31);
     assert_eq!((sim.client.next_timeout(), sim.server.next_timeout()), (None, None));
 }
 
