@@ -1,4 +1,4 @@
-//! The engine inside this process, on a core of its own: the packet path without the gateway around it.
+//! The engine inside this process, on cores of its own: the packet path without the gateway around it.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,15 +39,16 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// Starts one worker on the engine's core, with its sockets in `netns`.
+    /// Starts a worker on each of the engine's cores, with its sockets in `netns`.
     ///
     /// # Errors
     /// The engine says why.
     pub fn start(arguments: &Load, netns: Option<Arc<Netns>>, profile: Profile) -> Result<Self, String> {
-        let Load { shared_ports, engine_core, engine_driver, engine_coalesce_us, .. } = *arguments;
+        let Load { shared_ports, engine_driver, engine_coalesce_us, .. } = *arguments;
+        let cores = arguments.engine_cores.clone();
         let config = EngineConfig {
-            workers: 1,
-            cores: vec![engine_core],
+            workers: cores.len(),
+            cores,
             driver: match engine_driver {
                 DriverName::Uring => DriverChoice::Uring,
                 DriverName::Mmsg => DriverChoice::Mmsg,

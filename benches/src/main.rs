@@ -152,9 +152,9 @@ pub struct Load {
     /// With that address: one call in so many is timed.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     timed_every: u32,
-    /// The server's core: the floor is measured there, and the engine of engine scenarios runs there.
-    #[arg(long, default_value_t = 0)]
-    engine_core: usize,
+    /// The server's cores: the floor is measured on the first, and the engine of engine scenarios has a worker on each.
+    #[arg(long, default_value = "0", value_delimiter = ',')]
+    engine_cores: Vec<usize>,
     /// What moves the engine's packets.
     #[arg(long, default_value = "uring")]
     engine_driver: DriverName,

@@ -1,7 +1,7 @@
 //! One run: threads, steps, printing.
 
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::engine::{InProcess, is_engine_thread};
 use crate::histogram::Histogram;
 use crate::janus::{Handle, Janus};
 use crate::media::{Command, Commands, Event, Media, Sending, Window};
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
 use crate::place::{Placer, Ramp, Server};
 use crate::plain::{self, Ends, PlainSockets};
 use crate::proc::{Snapshot, is_napi_thread};
@@ -81,8 +81,9 @@ impl<'a> Run<'a> {
 
     async fn steps(&mut self, pid: u32, idle: &Snapshot, rows: &mut Vec<String>) -> Result<(), String> {
         self.floor_us = {
-            let Load { address, server, server_threads, engine_core, .. } = self.arguments;
-            floor::measure(*address, server.ip(), self.netns.as_deref(), server_threads, *engine_core)?
+            let Load { address, server, server_threads, engine_cores, .. } = self.arguments;
+            let core = engine_cores.first().copied().unwrap_or_default();
+            floor::measure(*address, server.ip(), self.netns.as_deref(), server_threads, core)?
         };
         for target in &self.arguments.calls {
             let step = self.step(*target, pid, idle).await?;
@@ -122,6 +123,9 @@ impl<'a> Run<'a> {
             Netns::open(name).map(Arc::new).map_err(|error| format!("network namespace {name}: {error}"))
         });
         let netns = netns.transpose()?;
+        if arguments.engine_cores.len() > 1 {
+            number_queues(arguments, netns.as_deref())?;
+        }
         let (events, mut heard) = tokio_mpsc::unbounded_channel();
         let media = spawn_media(arguments, rtp, ends.clone(), events)?;
         let broken: Arc<Mutex<Vec<(u32, String)>>> = Arc::default();
@@ -242,6 +246,9 @@ impl<'a> Run<'a> {
         if arguments.shared_ports > 0 {
             label += ", shared ports";
         }
+        if engine && arguments.engine_cores.len() > 1 {
+            label += &format!(", {} workers", arguments.engine_cores.len());
+        }
         Step::new(Parts {
             names: [&label, &arguments.scenario.name(), &profile.to_lowercase()],
             calls: (self.up.len(), self.failed),
@@ -309,6 +316,22 @@ impl Measured {
         let server = self.after.since(&self.before, |_| true);
         let own = self.own_after.since(&self.own_before, |_| true);
         server.machine_ns as i64 - server.cpu_ns as i64 - own.cpu_ns as i64
+    }
+}
+
+/// Attaches a program to both ends of the veth pair and takes it away. Linux 6.18 numbers the queues of an end only
+/// when it gets a program. Before that all of them wake the other end's first queue, and another that was full once
+/// sends nothing any more.
+fn number_queues(arguments: &Load, netns: Option<&Netns>) -> Result<(), String> {
+    let numbered = |interface: &Option<String>, address: IpAddr| match interface {
+        Some(name) => Interface::open(name, &[address], 1).map(drop),
+        None => Ok(()),
+    };
+    numbered(&arguments.interface, arguments.address)?;
+    // The gateway's driver has a program there already.
+    match arguments.engine_driver {
+        DriverName::Xdp => Ok(()),
+        _ => netns::within(netns, || numbered(&arguments.engine_interface, arguments.server.ip()))?,
     }
 }
 

@@ -150,6 +150,49 @@ fn many_packets_go_round() {
     assert!(counters.xdp_received >= 16_000, "{counters:?}");
 }
 
+/// Where the way out stands still, what comes in still comes; and what waited goes on when it can.
+#[test]
+fn an_interface_that_takes_nothing_keeps_no_packets_from_coming() {
+    let Some(cable) = Cable::new(1) else { return };
+    cable.enter(0);
+    let (_, mut driver) = driver();
+    let (socket, to) = bound(0, false);
+    driver.add_socket(socket, 1).unwrap();
+    let (peer, _) = cable.within(1, || bound(1, false));
+    acquaint(&mut driver, to, 1, &peer);
+    // With a program the peer's end has a ring; it looks at it, and then not again for two seconds. The ring fills
+    // up, and our end of the cable, which has a queue as a card's, stands still.
+    netns::run(cable.name(0), &format!("tc qdisc add dev {INTERFACE} root pfifo"));
+    let _ring =
+        cable.within(1, || Interface::open(INTERFACE, &[address(1, false), address(1, true)], 1).unwrap());
+    let set = |file: &str, value: u64| {
+        netns::run(cable.name(1), &format!("echo {value} >/sys/class/net/{INTERFACE}/{file}"));
+    };
+    set("gro_flush_timeout", 2_000_000_000);
+    set("napi_defer_hard_irqs", 1);
+    let before = driver.counters();
+    for round in 0_u32..200 {
+        for n in 0..40 {
+            // Of many that are equally long the socket makes one.
+            peer.send_to(&[0; 100][..50 + n], to).unwrap();
+        }
+        assert_eq!(echo(&mut driver, 40).len(), 40, "round {round}");
+    }
+    let after = driver.counters();
+    assert_eq!(after.xdp_received - before.xdp_received, 8_000, "{after:?}");
+    assert!(after.xdp_send_ring_full > before.xdp_send_ring_full, "it did not stand still: {after:?}");
+    set("gro_flush_timeout", 0);
+    set("napi_defer_hard_irqs", 0);
+    let mut buffer = [0; 100];
+    let again = (0..500).any(|_| {
+        driver.wait(Wait::Poll);
+        peer.send_to(b"again", to).unwrap();
+        echo(&mut driver, 1);
+        peer.recv(&mut buffer).is_ok_and(|n| &buffer[..n] == b">again")
+    });
+    assert!(again, "{:?}", driver.counters());
+}
+
 #[test]
 fn what_the_program_does_not_know_comes_through_the_socket() {
     let Some(cable) = Cable::new(1) else { return };

@@ -46,7 +46,8 @@ use socket::Socket;
 const FILL: usize = 2_048;
 /// Buffers that are kept for sends when an interface asks for more.
 const SENDS: usize = QUEUE + 512;
-/// Buffers besides those that wait for packets.
+/// Buffers besides those that wait for packets: to send, and for frames that interfaces have not sent yet, each
+/// interface its share. One that stands still keeps no more, so packets still come and others still send.
 const BUFFERS: usize = 2 * SENDS;
 /// As many packets of equal size to one destination go through the socket: one send with `UDP_SEGMENT` is
 /// cheaper than they are one by one.
@@ -105,6 +106,8 @@ struct Device {
     ports: Vec<Vec<Port>>,
     /// Buffers that are the kernel's: in the fill ring or filled.
     filling: usize,
+    /// Buffers with frames to send that the kernel has not given back.
+    sending: usize,
 }
 
 /// Key and tag of the socket that is bound to a port; key 0: none.
@@ -155,7 +158,7 @@ impl Xdp {
             };
             let socket = Socket::open(&interface, worker.into(), &memory, first).map_err(fail)?;
             let ports = interface.addresses().iter().map(|_| vec![[0; 2]; PORTS]).collect();
-            devices.push(Device { interface, socket, ports, filling: 0 });
+            devices.push(Device { interface, socket, ports, filling: 0, sending: 0 });
         }
         let ways_out: Vec<_> = devices.iter().map(|device| device.interface.way_out()).collect();
         let neighbours = Neighbours::new(&ways_out)
@@ -207,6 +210,7 @@ impl Xdp {
             let sent = &mut device.socket.sent;
             if sent.ready() > 0 {
                 while let Some(address) = sent.next() {
+                    device.sending = device.sending.saturating_sub(1);
                     self.sockets.free.push(umem::place(address).0);
                 }
                 sent.release();
@@ -230,7 +234,9 @@ impl Xdp {
 
     /// Takes up to `want` frames of one device.
     fn receive_from(&mut self, device: usize, want: usize, batch: &mut Vec<Received>) {
-        let Some(Device { socket, ports, interface, filling }) = self.devices.get_mut(device) else { return };
+        let Some(Device { socket, ports, interface, filling, .. }) = self.devices.get_mut(device) else {
+            return;
+        };
         let want = want.min(socket.received.ready() as usize);
         let memory = &mut self.sockets.memory;
         let ask = |descriptor: Option<libc::xdp_desc>, memory: &Memory| {
@@ -316,6 +322,7 @@ impl Xdp {
 
     fn send_by(&mut self, way: Way, number: u16) {
         let send = *self.sockets.queue.send(number);
+        let sending_max = SENDS / self.devices.len().max(1);
         let Some(device) = self.devices.get_mut(usize::from(way.device)) else { return };
         let local = self.locals.get(send.socket as usize).copied().flatten();
         let (Some(local), Some(destination)) = (local, send.destination.address()) else { return };
@@ -327,12 +334,13 @@ impl Xdp {
             let end = start + len;
             let pushed = at.is_some_and(|at| {
                 let addr = umem::address(datagram.buffer, at);
-                let pushed =
-                    device.socket.sends.push(libc::xdp_desc { addr, len: (end - at) as u32, options: 0 });
+                let descriptor = libc::xdp_desc { addr, len: (end - at) as u32, options: 0 };
+                let pushed = device.sending < sending_max && device.socket.sends.push(descriptor);
                 self.counters.send_ring_full += u64::from(!pushed);
                 pushed
             });
             if pushed {
+                device.sending += 1;
                 self.counters.sent += 1;
             } else {
                 self.sockets.counters.send_failed += 1;
