@@ -59,6 +59,9 @@ counters! {
         SrtpOther = "srtp_other",
         /// Protecting an outgoing packet was refused (index used before, or no room).
         SrtpProtect = "srtp_protect",
+        /// SRTP or SRTCP, in or out, of one SSRC more than the leg has room for, when the worker had no room in
+        /// store.
+        SrtpRoom = "srtp_room",
         /// An RTP header that does not parse.
         RtpMalformed = "rtp_malformed",
         /// An RTCP packet that does not parse.

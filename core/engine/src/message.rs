@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use bifrons_rtc::ice::RemoteCandidate;
+use bifrons_rtc::srtp::Room;
 use bifrons_rtc::stream::{SenderClock, SrMapping};
 
 use crate::driver::BUFFER_BYTES;
@@ -86,6 +87,8 @@ pub(crate) enum Command<S> {
     Keyframe {
         source: StreamRef,
     },
+    /// For the worker's store.
+    Rooms(Vec<Room>),
     Close {
         leg: LegId,
     },
@@ -103,6 +106,8 @@ pub(crate) enum Report<S> {
     LegGone(Box<Leg>),
     /// A socket that the driver has let go of.
     Socket(S, u64),
+    /// The worker's store of rooms for SSRCs is half empty.
+    RoomsLow,
     /// Something to free.
     Free(Garbage),
 }
@@ -119,6 +124,7 @@ pub(crate) enum Garbage {
     Tap(Box<Tap>),
     Restart(Box<[u8; RESTART_RANDOM_BYTES]>),
     Leg(Box<Leg>),
+    Rooms(Vec<Room>),
 }
 
 /// The stand-in of a stream on another worker.

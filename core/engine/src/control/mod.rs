@@ -28,6 +28,7 @@ use crate::config::EngineConfig;
 use crate::counter::Counters;
 use crate::driver::Clock;
 use crate::id::LegId;
+use crate::leg::Rooms;
 use crate::media::{MediaError, Notice};
 use crate::message::{Command, Report, SocketTag};
 use crate::ports::Ports;
@@ -115,6 +116,8 @@ struct WorkerHandle<S> {
     shared: shared::SharedPorts,
     /// Closes that found the ring full: a close cannot fail.
     closes: VecDeque<LegId>,
+    /// The worker has asked for rooms for SSRCs and not got them yet.
+    rooms_wanted: bool,
     expected: Expected,
 }
 
@@ -205,6 +208,7 @@ impl<S: BoundSocket> Engine<S> {
         self.signal.clear();
         for worker in 0..self.workers.len() {
             self.retry_closes(worker as u8);
+            self.bring_rooms(worker as u8);
         }
         loop {
             let (worker, report) = self.next_report()?;
@@ -221,6 +225,12 @@ impl<S: BoundSocket> Engine<S> {
                     self.slot_free(worker, leg.id);
                 }
                 Report::Socket(socket, tag) => self.socket_back(worker, socket, tag),
+                Report::RoomsLow => {
+                    if let Some(handle) = self.workers.get_mut(usize::from(worker)) {
+                        handle.rooms_wanted = true;
+                    }
+                    self.bring_rooms(worker);
+                }
                 Report::Free(garbage) => drop(garbage),
             }
         }
@@ -236,6 +246,18 @@ impl<S: BoundSocket> Engine<S> {
             if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
                 worker.closes.pop_front();
             }
+        }
+    }
+
+    /// Loads a worker's store of rooms for SSRCs, if it has asked for that and the command ring takes it.
+    fn bring_rooms(&mut self, worker: u8) {
+        if self.workers.get(usize::from(worker)).is_none_or(|worker| !worker.rooms_wanted)
+            || self.command(worker, Command::Rooms(Rooms::load())).is_err()
+        {
+            return;
+        }
+        if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
+            worker.rooms_wanted = false;
         }
     }
 

@@ -350,6 +350,7 @@ fn assemble<S: BoundSocket>(
             slots: Slots::new(index as u8, limits.legs),
             shared: SharedPorts::default(),
             closes: Default::default(),
+            rooms_wanted: false,
             expected: Expected::default(),
         });
     }

@@ -4,6 +4,7 @@
 //! into its slot and back.
 
 mod keys;
+mod rooms;
 mod route;
 mod rtp;
 mod stats;
@@ -12,6 +13,7 @@ mod table;
 mod webrtc;
 
 pub(crate) use keys::Keys;
+pub(crate) use rooms::Rooms;
 pub(crate) use route::{Route, RouteOutput};
 pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SharedFlows, SourceVerdict};
 pub(crate) use stats::{StreamShared, Word};

@@ -118,6 +118,10 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Command::Keyframe { source } => self.request_keyframe(now, source),
+            Command::Rooms(load) => {
+                let rest = self.rooms.fill(load);
+                self.free(Garbage::Rooms(rest));
+            }
             Command::Close { leg } => self.close(now, leg),
             #[cfg(test)]
             Command::Panic { leg } => {

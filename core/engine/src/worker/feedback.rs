@@ -147,7 +147,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn resend(&mut self, now: Time, to: StreamRef, sequence: u16) -> Result<(), Drop> {
-        let Self { driver, legs, replicas, slab, counters, .. } = self;
+        let Self { driver, legs, replicas, slab, rooms, counters, .. } = self;
         let mline = usize::from(to.mline);
         let leg = legs.get_mut(to.leg).ok_or(Drop::NackMiss)?;
         let stream = leg.streams.get_mut(mline).ok_or(Drop::NackMiss)?;
@@ -218,7 +218,7 @@ impl<D: Driver> Worker<D> {
                 _ => {}
             }
             stream.shared.add(Word::Retransmitted, 1);
-            let (start, len) = protect(leg, bytes, range.clone())?;
+            let (start, len) = protect(leg, rooms, bytes, range.clone())?;
             Ok((path, start, len))
         };
         match write() {

@@ -1,8 +1,10 @@
 //! From a stream to its outputs: gate, rewrite, header extensions, protect, send.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use bifrons_rtc::Time;
+use bifrons_rtc::srtp::SrtpError;
 use bifrons_rtc::stream::{HistorySlab, Incoming, Outgoing};
 use bifrons_wire::rtp::{AbsSendTime, Packet, edit_extensions};
 
@@ -13,7 +15,7 @@ use super::receive::Placed;
 use super::warm::ask_ahead;
 use crate::counter::{Counters, Drop, Work};
 use crate::driver::{BUFFER_BYTES, Buffer, Driver, HEADROOM, SocketKey};
-use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Word};
+use crate::leg::{Crypto, Leg, LegTable, Rooms, RouteOutput, Word};
 use crate::media::{MediaKind, StreamRef};
 use crate::message::{CROSS_BYTES, Cross, Garbage};
 use crate::tap::Tap;
@@ -79,7 +81,7 @@ impl<D: Driver> Worker<D> {
             self.frames.going.iter().for_each(|_| self.counters.count(Drop::NoRoute));
             return self.release_going();
         };
-        let Self { driver, legs, counters, slab, frames, .. } = self;
+        let Self { driver, legs, counters, slab, rooms, frames, .. } = self;
         let packets = &mut frames.going;
         counters.add(Work::Frames, u64::from(packets.len() > 1));
         let last = outputs.len().saturating_sub(1);
@@ -87,7 +89,7 @@ impl<D: Driver> Worker<D> {
             ask_ahead(legs, outputs.get(number + 1..).unwrap_or_default());
             match Way::to(source, output, legs) {
                 Ok(mut way) => packets.iter_mut().for_each(|arrived| {
-                    match way.send(now, driver, slab, arrived, number == last) {
+                    match way.send(now, driver, slab, rooms, arrived, number == last) {
                         Ok(()) => counters.add(Work::Forwarded, 1),
                         Err(why) => counters.count(why),
                     }
@@ -177,6 +179,7 @@ impl<'a> Way<'a> {
         now: Time,
         driver: &mut InHand<D>,
         slab: &mut HistorySlab,
+        rooms: &mut Rooms,
         arrived: &mut Arrived,
         in_place: bool,
     ) -> Result<(), Drop> {
@@ -192,7 +195,9 @@ impl<'a> Way<'a> {
             false => buffer.as_ref().and_then(|buffer| copy(driver, buffer, packet)),
         };
         let target = target.ok_or(Drop::NoBuffer)?;
-        match write(now, leg, output, payload_type, outgoing, driver.bytes(&target), packet) {
+        let bytes = driver.bytes(&target);
+        let range = write(now, leg, output, payload_type, outgoing, bytes, packet);
+        match range.and_then(|range| protect(leg, rooms, bytes, range)) {
             Ok((start, len)) => {
                 let bytes = driver.bytes(&target);
                 keep_ciphertext(leg, output.to.mline, slab, outgoing.index, bytes, start..start + len);
@@ -218,7 +223,7 @@ fn copy<D: Driver>(driver: &mut D, from: &Buffer, packet: &Placed) -> Option<Buf
     Some(to)
 }
 
-/// Writes the outgoing header and protects the packet. Gives its place.
+/// Writes the outgoing header. Gives the packet's place.
 fn write(
     now: Time,
     leg: &mut Leg,
@@ -227,7 +232,7 @@ fn write(
     outgoing: Outgoing,
     bytes: &mut [u8],
     packet: &Placed,
-) -> Result<(usize, usize), Drop> {
+) -> Result<Range<usize>, Drop> {
     let mline = usize::from(output.to.mline);
     let range = write_header(now, leg, output, payload_type, bytes, packet.start..packet.start + packet.len)?;
     let stream = leg.streams.get_mut(mline).ok_or(Drop::OutputGone)?;
@@ -239,7 +244,7 @@ fn write(
     stream.output.statistics.on_packet(outgoing.timestamp, view.payload().len(), now);
     stream.shared.add(Word::OutPackets, 1);
     stream.shared.add(Word::OutBytes, range.len() as u64);
-    protect(leg, bytes, range)
+    Ok(range)
 }
 
 /// Keeps a packet as it is sent, where it can only be sent again as it is.
@@ -249,7 +254,7 @@ fn keep_ciphertext(
     slab: &mut HistorySlab,
     index: u64,
     bytes: &[u8],
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
 ) {
     if let Crypto::Srtp(_) = leg.crypto
         && let Some(stream) = leg.streams.get_mut(usize::from(mline))
@@ -267,8 +272,8 @@ pub(super) fn write_header(
     output: &RouteOutput,
     payload_type: u8,
     bytes: &mut [u8],
-    range: std::ops::Range<usize>,
-) -> Result<std::ops::Range<usize>, Drop> {
+    range: Range<usize>,
+) -> Result<Range<usize>, Drop> {
     let transport_sequence = leg.transport_sequence.to_be_bytes();
     let stream = leg.streams.get(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
     let ids = stream.extensions;
@@ -297,18 +302,27 @@ pub(super) fn write_header(
     Ok(range)
 }
 
+/// Which counter an error is.
+pub(super) fn protect_drop(error: SrtpError) -> Drop {
+    match error {
+        SrtpError::SsrcRoom => Drop::SrtpRoom,
+        _ => Drop::SrtpProtect,
+    }
+}
+
 /// Protects what stands at `range` with the leg's key, and gives the place of the result.
 pub(super) fn protect(
     leg: &mut Leg,
+    rooms: &mut Rooms,
     bytes: &mut [u8],
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
 ) -> Result<(usize, usize), Drop> {
     let len = match &mut leg.crypto {
         Crypto::Plain => range.len(),
         Crypto::Waiting => return Err(Drop::OutputGone),
         Crypto::Srtp(keys) => {
             let room = bytes.get_mut(range.start..).ok_or(Drop::NoHeadroom)?;
-            keys.outbound.protect_rtp(room, range.len()).map_err(|_| Drop::SrtpProtect)?
+            keys.protect_rtp(rooms, room, range.len()).map_err(protect_drop)?
         }
     };
     Ok((range.start, len))

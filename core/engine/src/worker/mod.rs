@@ -41,7 +41,7 @@ use crate::driver::{Driver, Received, SocketKey, Wait};
 use crate::flow::FlowTable;
 use crate::handshake::{ToHandshake, WorkerLink};
 use crate::id::LegId;
-use crate::leg::LegTable;
+use crate::leg::{LegTable, Rooms};
 use crate::load::LoadMeter;
 use crate::media::{LegEnd, Notice, StreamRef};
 use crate::message::{Command, Cross, Garbage, Replica, Report, SocketTag};
@@ -158,6 +158,7 @@ pub struct Worker<D: Driver> {
     load: LoadMeter,
     replicas: HashMap<StreamRef, Box<Replica>>,
     slab: HistorySlab,
+    rooms: Rooms,
     batch: Vec<Received>,
     held: Vec<Held>,
     frames: Frames,
@@ -202,6 +203,7 @@ impl<D: Driver> Worker<D> {
             load: LoadMeter::new(now),
             replicas: HashMap::with_capacity(settings.replicas * 2),
             slab: HistorySlab::new(settings.history_bytes),
+            rooms: Rooms::new(),
             batch: Vec::with_capacity(BATCH),
             held: Vec::with_capacity(HELD_MAX),
             frames: Frames::new(settings.coalesce_us),
@@ -300,6 +302,9 @@ impl<D: Driver> Worker<D> {
         }
         self.run_timers(now);
         self.flush_cross();
+        if self.rooms.ask() {
+            self.report(Report::RoomsLow);
+        }
         while let Some((socket, tag)) = self.driver.next_removed() {
             self.report(Report::Socket(socket, tag));
         }

@@ -27,6 +27,7 @@ pub(super) fn srtp_drop(error: SrtpError) -> Drop {
     match error {
         SrtpError::Authentication => Drop::SrtpAuth,
         SrtpError::Replayed | SrtpError::TooOld => Drop::SrtpReplay,
+        SrtpError::SsrcRoom => Drop::SrtpRoom,
         _ => Drop::SrtpOther,
     }
 }
@@ -127,7 +128,7 @@ impl<D: Driver> Worker<D> {
             return self.drop_packet(received, Drop::NotMedia);
         };
         let len = match &mut leg.crypto {
-            Crypto::Srtp(keys) => keys.unprotect(now, bytes, rtcp),
+            Crypto::Srtp(keys) => keys.unprotect(&mut self.rooms, now, bytes, rtcp),
             _ => Ok(bytes.len()),
         };
         let len = match len {

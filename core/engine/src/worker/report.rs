@@ -6,6 +6,7 @@ use bifrons_rtc::Time;
 use bifrons_wire::rtcp::{FirEntry, NtpTime, ReportBlock, Writer};
 
 use super::Worker;
+use super::forward::protect_drop;
 use crate::counter::Drop;
 use crate::driver::{Driver, HEADROOM};
 use crate::id::LegId;
@@ -248,7 +249,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn try_send_rtcp(&mut self, id: LegId, compound: &[u8]) -> Result<(), Drop> {
-        let Self { driver, legs, .. } = self;
+        let Self { driver, legs, rooms, .. } = self;
         let leg = legs.get_mut(id).filter(|leg| !leg.ended).ok_or(Drop::OutputGone)?;
         let (socket, remote) = leg.rtcp_path().ok_or(Drop::NoDestination)?;
         let buffer = driver.allocate().ok_or(Drop::NoBuffer)?;
@@ -259,7 +260,7 @@ impl<D: Driver> Worker<D> {
         let len = match (&mut leg.crypto, bytes.get_mut(HEADROOM..)) {
             (Crypto::Plain, _) => Ok(compound.len()),
             (Crypto::Srtp(keys), Some(room)) => {
-                keys.outbound.protect_rtcp(room, compound.len()).map_err(|_| Drop::SrtpProtect)
+                keys.protect_rtcp(rooms, room, compound.len()).map_err(protect_drop)
             }
             _ => Err(Drop::NoKeys),
         };

@@ -198,7 +198,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn shared_media(&mut self, now: Time, live: Members, received: Received, rtcp: bool) {
-        let Self { driver, legs, .. } = self;
+        let Self { driver, legs, rooms, .. } = self;
         let end = received.start + received.len;
         let bytes = driver.bytes(&received.buffer).get_mut(received.start..end).unwrap_or_default();
         // RFC 3550 §5.1 and §6.4: both in clear (RFC 3711 §3).
@@ -225,7 +225,7 @@ impl<D: Driver> Worker<D> {
             // A try with the wrong key leaves nothing usable behind.
             let Some(copy) = copy.get_mut(..bytes.len()) else { continue };
             copy.copy_from_slice(bytes);
-            match keys.unprotect(now, copy, rtcp) {
+            match keys.unprotect(rooms, now, copy, rtcp) {
                 Ok(len) => {
                     bytes.copy_from_slice(copy);
                     opened = Some((leg.id, len));

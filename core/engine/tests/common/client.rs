@@ -11,7 +11,7 @@ use bifrons_rtc::ice::{
     AddressPolicy, Agent, AgentConfig, Candidate, ConsentLoss, LocalCandidate, RemoteCredentials, Role,
     SeededRandom, Timers, TransactionIds,
 };
-use bifrons_rtc::srtp::{Backend, Inbound, Outbound};
+use bifrons_rtc::srtp::{Backend, Inbound, Outbound, Room, SrtpError};
 use bifrons_wire::demux::{Kind, classify};
 use bifrons_wire::stun::Message;
 
@@ -174,14 +174,19 @@ impl Client {
                 if kind == Kind::Rtp {
                     self.srtp.push(datagram.to_vec());
                 }
-                let result = match kind {
+                let mut unprotect = |inbound: &mut Inbound| match kind {
                     Kind::Rtp => inbound.unprotect_rtp(now, datagram),
                     _ => inbound.unprotect_rtcp(now, datagram),
                 };
+                let mut result = unprotect(inbound);
+                if result == Err(SrtpError::SsrcRoom) {
+                    inbound.add_room(Room::new()).unwrap();
+                    result = unprotect(inbound);
+                }
                 match (result, kind) {
                     (Ok(len), Kind::Rtp) => self.rtp.push(datagram[..len].to_vec()),
                     (Ok(len), _) => self.rtcp.push(datagram[..len].to_vec()),
-                    (Err(bifrons_rtc::srtp::SrtpError::Replayed), _) => {}
+                    (Err(SrtpError::Replayed), _) => {}
                     (Err(_), _) => self.undecryptable += 1,
                 }
             }
@@ -216,7 +221,7 @@ impl Client {
         let (Some((_, outbound)), Some(pair)) = (&mut self.keys, self.agent.selected()) else { return };
         let mut buffer = packet.to_vec();
         buffer.resize(packet.len() + 64, 0);
-        let len = outbound.protect_rtp(&mut buffer, packet.len()).unwrap();
+        let len = with_room(outbound, |outbound| outbound.protect_rtp(&mut buffer, packet.len()));
         buffer.truncate(len);
         self.out.push((pair.remote, buffer));
     }
@@ -226,7 +231,7 @@ impl Client {
         let (Some((_, outbound)), Some(pair)) = (&mut self.keys, self.agent.selected()) else { return };
         let mut buffer = compound.to_vec();
         buffer.resize(compound.len() + 64, 0);
-        let len = outbound.protect_rtcp(&mut buffer, compound.len()).unwrap();
+        let len = with_room(outbound, |outbound| outbound.protect_rtcp(&mut buffer, compound.len()));
         buffer.truncate(len);
         self.out.push((pair.remote, buffer));
     }
@@ -282,4 +287,17 @@ impl Client {
     fn path(&self) -> Option<SocketAddr> {
         self.agent.selected().map(|pair| pair.remote).or(self.eager_path)
     }
+}
+
+/// Gives a context room for more SSRCs where it asks for it.
+fn with_room(
+    outbound: &mut Outbound,
+    mut protect: impl FnMut(&mut Outbound) -> Result<usize, SrtpError>,
+) -> usize {
+    let mut result = protect(outbound);
+    if result == Err(SrtpError::SsrcRoom) {
+        outbound.add_room(Room::new()).unwrap();
+        result = protect(outbound);
+    }
+    result.unwrap()
 }

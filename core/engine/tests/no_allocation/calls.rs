@@ -180,6 +180,15 @@ impl<'a, N: Net> Calls<'a, N> {
                 None => self.net.send(party.socket, party.rtp, writer.bytes()),
             }
         }
+        if time == 30
+            && let Some(browser) = &mut party.browser
+        {
+            // An SSRC that has only this to say: in time there are more than a leg has room for from the start.
+            let mut buffer = [0; 200];
+            let mut writer = Writer::new(&mut buffer);
+            writer.receiver_report(6 + (round / REPORT_ROUNDS % 8) as u32, &[]).unwrap();
+            browser.send_rtcp(writer.bytes());
+        }
         self.flush(index);
     }
 

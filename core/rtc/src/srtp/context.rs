@@ -2,7 +2,7 @@
 
 use super::key::MasterKey;
 use super::native;
-use super::table::{Stream, Table};
+use super::table::{Room, Stream, Table};
 use super::{Profile, RtcpWindow, RtpWindow, SrtpError};
 
 /// Which library does the work. The bytes are the same.
@@ -59,12 +59,11 @@ pub enum Rollover {
     Keep,
 }
 
-/// One master key with the indices used under it, for at most `N` SSRCs.
+/// One master key with the indices used under it, for at most `N` SSRCs. What each packet needs comes first.
+#[repr(C)]
 pub(super) struct Generation<const N: usize> {
-    pub keys: Keys,
     pub table: Table<N>,
-    pub rtp_packets: u64,
-    pub rtcp_packets: u64,
+    pub keys: Keys,
     master: MasterKey,
 }
 
@@ -89,7 +88,7 @@ impl<const N: usize> Generation<N> {
                 super::index::WINDOW_LEN as u16,
             )?),
         };
-        Ok(Self { keys, table: Table::new(), rtp_packets: 0, rtcp_packets: 0, master: master.clone() })
+        Ok(Self { table: Table::new(), keys, master: master.clone() })
     }
 
     /// What the next packet needs, where one SSRC is in use. Nothing is read for it. What the cipher's library
@@ -100,18 +99,19 @@ impl<const N: usize> Generation<N> {
         line(keys);
         line(keys.wrapping_add(64));
         self.table.hot_lines(&mut line);
-        line((&raw const self.rtp_packets).cast());
     }
 
     /// Goes on from stored indices; always native ([`Rollover::Keep`] says why).
     pub fn resume(state: &ContextState) -> Result<Self, SrtpError> {
         let mut generation = Self::new(Backend::Native, bifrons_libsrtp::Direction::Outbound, &state.key)?;
+        let table = &mut generation.table;
         for stream in &state.streams {
-            let slot = generation.table.insert(stream.ssrc).ok_or(SrtpError::SsrcTableFull)?;
-            *slot = Stream { rtp: stream.rtp, rtcp: stream.rtcp };
+            if table.has_place() == Err(SrtpError::SsrcRoom) {
+                table.add_room(Room::new()).map_err(|_| SrtpError::SsrcTableFull)?;
+            }
+            *table.insert(stream.ssrc)? = Stream { rtp: stream.rtp, rtcp: stream.rtcp };
         }
-        generation.rtp_packets = state.rtp_packets;
-        generation.rtcp_packets = state.rtcp_packets;
+        (table.rtp_packets, table.rtcp_packets) = (state.rtp_packets, state.rtcp_packets);
         Ok(generation)
     }
 
@@ -152,8 +152,8 @@ impl<const N: usize> Generation<N> {
     pub fn state(&self) -> ContextState {
         ContextState {
             key: self.master.clone(),
-            rtp_packets: self.rtp_packets,
-            rtcp_packets: self.rtcp_packets,
+            rtp_packets: self.table.rtp_packets,
+            rtcp_packets: self.table.rtcp_packets,
             streams: self
                 .table
                 .iter()

@@ -4,7 +4,7 @@ use bifrons_libsrtp::{Direction, Session};
 
 use super::context::libsrtp_profile;
 use super::index::WINDOW_LEN;
-use super::{Backend, Inbound, MasterKey, Outbound, PACKET_LEN_MAX, Profile};
+use super::{Backend, Inbound, MasterKey, Outbound, PACKET_LEN_MAX, Profile, Room, SrtpError};
 use crate::Time;
 
 /// Reads a script of packets and mutations from `data` and plays it on both back ends.
@@ -44,9 +44,15 @@ pub fn differential(data: &[u8]) {
             ours.resize(clear.len() + 32, 0);
             let mut theirs = ours.clone();
             let (a, b) = if is_rtcp {
-                (out.protect_rtcp(&mut ours, clear.len()), oracle_out.protect_rtcp(&mut theirs, clear.len()))
+                (
+                    with_room(&mut out, Outbound::add_room, |out| out.protect_rtcp(&mut ours, clear.len())),
+                    oracle_out.protect_rtcp(&mut theirs, clear.len()),
+                )
             } else {
-                (out.protect_rtp(&mut ours, clear.len()), oracle_out.protect_rtp(&mut theirs, clear.len()))
+                (
+                    with_room(&mut out, Outbound::add_room, |out| out.protect_rtp(&mut ours, clear.len())),
+                    oracle_out.protect_rtp(&mut theirs, clear.len()),
+                )
             };
             match (a, b) {
                 (Ok(a), Ok(b)) => {
@@ -66,9 +72,15 @@ pub fn differential(data: &[u8]) {
             // Where the version is wrong libsrtp asks the tag only, and we not even that.
             let mut theirs = ours.clone();
             let (a, b) = if was_rtcp {
-                (inn.unprotect_rtcp(Time::ZERO, &mut ours), oracle_in.unprotect_rtcp(&mut theirs))
+                (
+                    with_room(&mut inn, Inbound::add_room, |inn| inn.unprotect_rtcp(Time::ZERO, &mut ours)),
+                    oracle_in.unprotect_rtcp(&mut theirs),
+                )
             } else {
-                (inn.unprotect_rtp(Time::ZERO, &mut ours), oracle_in.unprotect_rtp(&mut theirs))
+                (
+                    with_room(&mut inn, Inbound::add_room, |inn| inn.unprotect_rtp(Time::ZERO, &mut ours)),
+                    oracle_in.unprotect_rtp(&mut theirs),
+                )
             };
             match (a, b) {
                 (Ok(a), Ok(b)) => assert_eq!(ours.get(..a), theirs.get(..b), "{profile}: clear bytes differ"),
@@ -80,6 +92,20 @@ pub fn differential(data: &[u8]) {
 }
 
 const SCRIPT_STEPS_MAX: usize = 400;
+/// More than have their places from the start.
+const SSRCS: u8 = 6;
+
+/// Does what may ask for a room, and gives it one.
+pub(super) fn with_room<C, T>(
+    context: &mut C,
+    add: impl Fn(&mut C, Room) -> Result<(), Room>,
+    mut work: impl FnMut(&mut C) -> Result<T, SrtpError>,
+) -> Result<T, SrtpError> {
+    match work(context) {
+        Err(SrtpError::SsrcRoom) if add(context, Room::new()).is_ok() => work(context),
+        result => result,
+    }
+}
 
 /// Bytes that are decisions; zero when there are no more.
 struct Script<'a>(&'a [u8]);
@@ -110,7 +136,7 @@ impl Script<'_> {
         let extension = shape & 4 != 0;
         let mut packet = vec![0x80 | u8::from(extension) << 4 | csrcs, self.byte()];
         packet.extend(sequence_number.to_be_bytes());
-        packet.extend([0, 0, 1, 2, 0, 0, 0, self.byte() % 4]);
+        packet.extend([0, 0, 1, 2, 0, 0, 0, self.byte() % SSRCS]);
         packet.extend(std::iter::repeat_n(9, 4 * usize::from(csrcs)));
         if extension {
             let words = self.byte() % 8;
@@ -125,7 +151,7 @@ impl Script<'_> {
 
     fn rtcp(&mut self) -> Vec<u8> {
         let words = self.byte() % 40 + 1;
-        let mut packet = vec![0x81, 200, 0, words, 0, 0, 0, self.byte() % 4];
+        let mut packet = vec![0x81, 200, 0, words, 0, 0, 0, self.byte() % SSRCS];
         packet.extend(std::iter::repeat_n(3, 4 * usize::from(words - 1)));
         packet
     }

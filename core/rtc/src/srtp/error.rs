@@ -1,6 +1,7 @@
 //! Why a packet was not protected or not accepted.
 
-/// Why a packet was refused. Every refusal is counted by the context that made it.
+/// Why a packet was refused. Every refusal but [`SsrcRoom`](Self::SsrcRoom) is counted by the context that made
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SrtpError {
     /// Not an RTP or RTCP packet, or too short for what its header says.
@@ -21,6 +22,9 @@ pub enum SrtpError {
     Unencrypted,
     /// There are as many SSRCs as a context holds.
     SsrcTableFull,
+    /// There is no place for another SSRC until a [`Room`](super::Room) is added. Nothing was read or changed, and
+    /// nothing is counted: the same packet can be tried again.
+    SsrcRoom,
     /// The key has protected as many packets as it may, or the rollover counter is at its end.
     KeyExhausted,
     /// Key or salt do not have the profile's length, both in bytes.
@@ -46,6 +50,7 @@ impl std::fmt::Display for SrtpError {
             Self::IndexUsed => f.write_str("SRTP: index already used for another packet"),
             Self::Unencrypted => f.write_str("SRTCP: packet is not encrypted"),
             Self::SsrcTableFull => f.write_str("SRTP: too many SSRCs"),
+            Self::SsrcRoom => f.write_str("SRTP: no room yet for another SSRC"),
             Self::KeyExhausted => f.write_str("SRTP: master key used up"),
             Self::KeyLength { needed, given } => {
                 write!(f, "SRTP: key and salt have {given} bytes, the profile needs {needed}")

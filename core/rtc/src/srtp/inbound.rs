@@ -7,16 +7,18 @@ use bifrons_libsrtp::Direction;
 use super::context::{Generation, Keys, PACKET_LEN_MAX, RTCP_PACKETS_MAX, RTP_PACKETS_MAX};
 use super::index::Refusal;
 use super::packet::{RtpHeader, rtcp_ssrc};
-use super::{Backend, ContextState, MasterKey, Profile, Rollover, SrtpError};
+use super::{Backend, ContextState, MasterKey, Profile, Rollover, Room, SrtpError};
 use crate::Time;
 
-/// SSRCs that one leg receives from. One gets its place only after a packet of it authenticated.
+/// SSRCs that one leg receives from: a few from the start, more with [`Room`]s. One gets its place only after a
+/// packet of it authenticated.
 pub const INBOUND_SSRCS_MAX: usize = 32;
 
 /// How long after a re-key the old key is still understood.
 pub const REKEY_OVERLAP: Duration = Duration::from_secs(3);
 
 /// Unprotects what one leg receives.
+#[repr(C)]
 pub struct Inbound {
     current: Generation<INBOUND_SSRCS_MAX>,
     /// The key before the last re-key, until its time is over.
@@ -88,6 +90,19 @@ impl Inbound {
         let generation = std::mem::replace(&mut self.current, next);
         self.previous = Some(Box::new(Previous { generation, until: now + REKEY_OVERLAP }));
         Ok(())
+    }
+
+    /// Takes places for more SSRCs, under the key whose places are used up.
+    ///
+    /// # Errors
+    /// Gives the room back where it is of no use: there are places for [`INBOUND_SSRCS_MAX`].
+    pub fn add_room(&mut self, room: Room) -> Result<(), Room> {
+        match &mut self.previous {
+            Some(previous) if self.current.table.has_place() != Err(SrtpError::SsrcRoom) => {
+                previous.generation.table.add_room(room)
+            }
+            _ => self.current.table.add_room(room),
+        }
     }
 
     /// When [`on_timeout`](Self::on_timeout) has something to do.
@@ -163,10 +178,16 @@ fn try_both(
     arrived.copy_from_slice(packet);
     let error = match current.unprotect(packet, kind) {
         Ok(len) => return Ok((len, false)),
+        // It can be tried again.
+        Err(SrtpError::SsrcRoom) => return Err(SrtpError::SsrcRoom),
         Err(error) => error,
     };
     packet.copy_from_slice(arrived);
-    previous.unprotect(packet, kind).map(|len| (len, true)).map_err(|_| error)
+    match previous.unprotect(packet, kind) {
+        Ok(len) => Ok((len, true)),
+        Err(SrtpError::SsrcRoom) => Err(SrtpError::SsrcRoom),
+        Err(_) => Err(error),
+    }
 }
 
 impl Generation<INBOUND_SSRCS_MAX> {
@@ -184,18 +205,19 @@ impl Generation<INBOUND_SSRCS_MAX> {
     #[inline]
     fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let header = RtpHeader::parse(packet)?;
-        if self.rtp_packets >= RTP_PACKETS_MAX {
+        if self.table.rtp_packets >= RTP_PACKETS_MAX {
             return Err(SrtpError::KeyExhausted);
         }
-        let no_place = self.table.is_full();
         let index = match self.table.get_mut(header.ssrc) {
             Some(stream) => {
                 let index = stream.rtp.estimate(header.sequence_number).ok_or(SrtpError::KeyExhausted)?;
                 stream.rtp.check(index).map_err(replay)?;
                 index
             }
-            None if no_place => return Err(SrtpError::SsrcTableFull),
-            None => header.sequence_number.into(),
+            None => {
+                self.table.has_place()?;
+                header.sequence_number.into()
+            }
         };
         let len = match &mut self.keys {
             Keys::Native(native) => native.unprotect_rtp(packet, &header, index)?,
@@ -204,24 +226,22 @@ impl Generation<INBOUND_SSRCS_MAX> {
         // Authentic: now the SSRC may have its place.
         let stream = match self.table.get_mut(header.ssrc) {
             Some(stream) => stream,
-            None => self.table.insert(header.ssrc).ok_or(SrtpError::SsrcTableFull)?,
+            None => self.table.insert(header.ssrc)?,
         };
         stream.rtp.insert(index);
-        self.rtp_packets += 1;
+        self.table.rtp_packets += 1;
         Ok(len)
     }
 
     fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let ssrc = rtcp_ssrc(packet)?;
-        if self.rtcp_packets >= RTCP_PACKETS_MAX {
+        if self.table.rtcp_packets >= RTCP_PACKETS_MAX {
             return Err(SrtpError::KeyExhausted);
         }
         let index = super::native::rtcp_index(self.profile(), packet)?;
-        let no_place = self.table.is_full();
         match self.table.get_mut(ssrc) {
             Some(stream) => stream.rtcp.check(index.into()).map_err(replay)?,
-            None if no_place => return Err(SrtpError::SsrcTableFull),
-            None => {}
+            None => self.table.has_place()?,
         }
         let len = match &mut self.keys {
             Keys::Native(native) => native.unprotect_rtcp(packet, ssrc, index)?,
@@ -229,10 +249,10 @@ impl Generation<INBOUND_SSRCS_MAX> {
         };
         let stream = match self.table.get_mut(ssrc) {
             Some(stream) => stream,
-            None => self.table.insert(ssrc).ok_or(SrtpError::SsrcTableFull)?,
+            None => self.table.insert(ssrc)?,
         };
         stream.rtcp.insert(index.into());
-        self.rtcp_packets += 1;
+        self.table.rtcp_packets += 1;
         Ok(len)
     }
 }
@@ -248,6 +268,7 @@ impl InboundCounters {
     #[cold]
     fn count(&mut self, error: SrtpError) {
         *match error {
+            SrtpError::SsrcRoom => return,
             SrtpError::Authentication => &mut self.authentication,
             SrtpError::Replayed | SrtpError::TooOld => &mut self.replayed,
             SrtpError::SsrcTableFull => &mut self.ssrc_table_full,

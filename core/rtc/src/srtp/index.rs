@@ -17,6 +17,7 @@ const INDEX_MAX: u64 = (1 << 48) - 1;
 ///
 /// For SRTP an index is the rollover counter followed by the sequence number; for SRTCP it is the
 /// 31-bit packet index; elsewhere an extended sequence number (RFC 3550 §A.1). The fields are public so that they can be stored and taken up elsewhere.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexWindow<const WORDS: usize> {
     /// The highest index so far; zero at the start.

@@ -74,3 +74,4 @@ pub use index::{IndexWindow, RtcpWindow, RtpWindow, WINDOW_LEN};
 pub use key::MasterKey;
 pub use outbound::{OUTBOUND_SSRCS_MAX, Outbound, OutboundCounters};
 pub use profile::Profile;
+pub use table::Room;

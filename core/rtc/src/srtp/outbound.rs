@@ -5,9 +5,9 @@ use bifrons_libsrtp::Direction;
 use super::context::{Generation, Keys, PACKET_LEN_MAX, RTCP_PACKETS_MAX, RTP_PACKETS_MAX};
 use super::index::Refusal;
 use super::packet::{RTCP_HEADER_LEN, RtpHeader, rtcp_ssrc};
-use super::{Backend, ContextState, MasterKey, Profile, Rollover, SrtpError};
+use super::{Backend, ContextState, MasterKey, Profile, Rollover, Room, SrtpError};
 
-/// SSRCs that one leg sends with.
+/// SSRCs that one leg sends with: a few from the start, more with [`Room`]s.
 pub const OUTBOUND_SSRCS_MAX: usize = 64;
 
 /// Protects what one leg sends.
@@ -16,6 +16,7 @@ pub const OUTBOUND_SSRCS_MAX: usize = 64;
 /// refused, because with AES-GCM two packets under one index give the authentication key away and
 /// in counter mode the XOR of the two payloads. What is sent again byte for byte is stored
 /// ciphertext and does not come through here.
+#[repr(C)]
 pub struct Outbound {
     generation: Generation<OUTBOUND_SSRCS_MAX>,
     counters: OutboundCounters,
@@ -84,6 +85,14 @@ impl Outbound {
         Ok(())
     }
 
+    /// Takes places for more SSRCs.
+    ///
+    /// # Errors
+    /// Gives the room back where it is of no use: there are places for [`OUTBOUND_SSRCS_MAX`].
+    pub fn add_room(&mut self, room: Room) -> Result<(), Room> {
+        self.generation.table.add_room(room)
+    }
+
     /// Names the memory that the next packet needs, so that it can be asked for before.
     #[inline]
     pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
@@ -113,14 +122,14 @@ impl Outbound {
 
     #[inline]
     fn rtp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
-        let Generation { keys, table, rtp_packets, .. } = &mut self.generation;
+        let Generation { keys, table, .. } = &mut self.generation;
         let header = RtpHeader::parse(buf.get(..len).ok_or(SrtpError::NoTailroom)?)?;
-        if *rtp_packets >= RTP_PACKETS_MAX {
+        if table.rtp_packets >= RTP_PACKETS_MAX {
             return Err(SrtpError::KeyExhausted);
         }
         let stream = match table.get_mut(header.ssrc) {
             Some(stream) => stream,
-            None => table.insert(header.ssrc).ok_or(SrtpError::SsrcTableFull)?,
+            None => table.insert(header.ssrc)?,
         };
         let index = stream.rtp.estimate(header.sequence_number).ok_or(SrtpError::KeyExhausted)?;
         stream.rtp.check(index).map_err(|refusal| match refusal {
@@ -135,12 +144,12 @@ impl Outbound {
             Keys::Libsrtp(session) => session.protect_rtp(buf, len)?,
         };
         stream.rtp.insert(index);
-        *rtp_packets += 1;
+        table.rtp_packets += 1;
         Ok(new_len)
     }
 
     fn rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
-        let Generation { keys, table, rtcp_packets, .. } = &mut self.generation;
+        let Generation { keys, table, .. } = &mut self.generation;
         let packet = buf.get(..len).ok_or(SrtpError::NoTailroom)?;
         if len < RTCP_HEADER_LEN {
             return Err(SrtpError::Malformed);
@@ -149,14 +158,15 @@ impl Outbound {
         if len > PACKET_LEN_MAX - OVERHEAD_MAX {
             return Err(SrtpError::TooLong);
         }
+        let rtcp_packets = table.rtcp_packets;
         let stream = match table.get_mut(ssrc) {
             Some(stream) => stream,
-            None => table.insert(ssrc).ok_or(SrtpError::SsrcTableFull)?,
+            None => table.insert(ssrc)?,
         };
         // The first index is 1, as libsrtp has it: RFC 3711 §3.4 would start with 0, and no
         // receiver minds.
         let index = stream.rtcp.highest.saturating_add(1);
-        if *rtcp_packets >= RTCP_PACKETS_MAX || index >= RTCP_PACKETS_MAX {
+        if rtcp_packets >= RTCP_PACKETS_MAX || index >= RTCP_PACKETS_MAX {
             return Err(SrtpError::KeyExhausted);
         }
         let new_len = match keys {
@@ -164,7 +174,7 @@ impl Outbound {
             Keys::Libsrtp(session) => session.protect_rtcp(buf, len)?,
         };
         stream.rtcp.insert(index);
-        *rtcp_packets += 1;
+        table.rtcp_packets += 1;
         Ok(new_len)
     }
 }
@@ -176,6 +186,7 @@ impl OutboundCounters {
     #[cold]
     fn count(&mut self, error: SrtpError) {
         *match error {
+            SrtpError::SsrcRoom => return,
             SrtpError::IndexUsed | SrtpError::TooOld => &mut self.index_used,
             SrtpError::SsrcTableFull => &mut self.ssrc_table_full,
             SrtpError::KeyExhausted => &mut self.key_exhausted,

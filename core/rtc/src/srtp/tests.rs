@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::differential::with_room;
 use super::testing::{rtcp, rtp};
 use super::*;
 use crate::Time;
@@ -220,19 +221,56 @@ fn a_flood_of_unauthentic_packets_changes_nothing() {
 fn so_many_ssrcs_and_no_more() {
     for (mut out, mut inn) in every_pair() {
         for ssrc in 0..OUTBOUND_SSRCS_MAX as u32 {
-            let sealed = protect(&mut out, &rtp(ssrc, 1, 10)).unwrap();
+            let sealed =
+                with_room(&mut out, Outbound::add_room, |out| protect(out, &rtp(ssrc, 1, 10))).unwrap();
             let expected = if ssrc < INBOUND_SSRCS_MAX as u32 {
                 Ok(rtp(ssrc, 1, 10))
             } else {
                 Err(SrtpError::SsrcTableFull)
             };
-            assert_eq!(unprotect(&mut inn, &sealed), expected);
+            let got = with_room(&mut inn, Inbound::add_room, |inn| unprotect(inn, &sealed));
+            assert_eq!(got, expected);
         }
         assert_eq!(protect(&mut out, &rtp(1_000, 1, 10)), Err(SrtpError::SsrcTableFull));
         // Those that have a place go on.
         let sealed = protect(&mut out, &rtp(3, 2, 10)).unwrap();
         unprotect(&mut inn, &sealed).unwrap();
         assert_eq!(inn.counters().ssrc_table_full, 32);
+        assert!(out.add_room(Room::new()).is_err() && inn.add_room(Room::new()).is_err());
+        if out.backend() == Backend::Native {
+            assert_eq!(Outbound::resume(&out.state()).unwrap().state(), out.state());
+            assert_eq!(Inbound::resume(&inn.state()).unwrap().state(), inn.state());
+        }
+    }
+}
+
+/// A packet that finds no room is as it was, under the new key and under the one before, and so is the context.
+#[test]
+fn what_asks_for_room_can_be_tried_again() {
+    for (mut out, mut inn) in every_pair() {
+        let few = super::table::FEW as u32;
+        let mut old = Outbound::new(Backend::Native, &key(out.profile(), 1)).unwrap();
+        let last = protect(&mut old, &rtp(few, 1, 30)).unwrap();
+        for ssrc in 0..few {
+            unprotect(&mut inn, &protect(&mut out, &rtp(ssrc, 1, 10)).unwrap()).unwrap();
+        }
+        let mut buf = rtp(few, 1, 30);
+        buf.extend([0; 32]);
+        let before = buf.clone();
+        assert_eq!(out.protect_rtp(&mut buf, before.len() - 32), Err(SrtpError::SsrcRoom));
+        assert_eq!(buf, before);
+        assert_eq!(out.counters().ssrc_table_full, 0);
+
+        // Under the key before, whose places are used up, while those of the new one are not.
+        inn.rekey(NOW, &key(out.profile(), 9), Rollover::Reset).unwrap();
+        let mut packet = last.clone();
+        assert_eq!(inn.unprotect_rtp(NOW, &mut packet), Err(SrtpError::SsrcRoom));
+        assert_eq!(packet, last);
+        inn.add_room(Room::new()).unwrap();
+        let len = inn.unprotect_rtp(NOW, &mut packet).unwrap();
+        assert_eq!(packet[..len], rtp(few, 1, 30));
+        assert_eq!(inn.counters().previous_key, 1);
+        assert_eq!(inn.counters().ssrc_table_full + inn.counters().authentication, 0);
     }
 }
 
