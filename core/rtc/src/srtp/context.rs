@@ -91,13 +91,11 @@ impl<const N: usize> Generation<N> {
         Ok(Self { table: Table::new(), keys, master: master.clone() })
     }
 
-    /// What the next packet needs, where one SSRC is in use. Nothing is read for it. What the cipher's library
-    /// keeps behind a pointer cannot be named.
+    /// What the next packet needs, where one SSRC is in use. Nothing is read for it. What libsrtp keeps behind a
+    /// pointer cannot be named.
     #[inline]
     pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
-        let keys: *const u8 = (&raw const self.keys).cast();
-        line(keys);
-        line(keys.wrapping_add(64));
+        native::Keys::hot_lines((&raw const self.keys).cast(), &mut line);
         self.table.hot_lines(&mut line);
     }
 

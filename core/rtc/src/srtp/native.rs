@@ -2,7 +2,7 @@
 //! (RustCrypto), in place. Indices come from the caller; nothing here has state but keys.
 
 use aes::cipher::{InnerIvInit, KeyInit, StreamCipherCore};
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use bifrons_aws_lc::{GcmKey, NONCE_LEN, TAG_LEN as GCM_TAG_LEN};
 use ctr::CtrCore;
 use ctr::flavors::Ctr128BE;
 use hmac::{Hmac, Mac};
@@ -12,16 +12,18 @@ use super::packet::{RTCP_HEADER_LEN, RtpHeader};
 use super::{MasterKey, Profile, SrtpError};
 
 /// The session keys of one master key, ready for use.
+#[repr(C)] // what an SRTP packet needs is in front
 pub(super) struct Keys {
     rtp: Cipher,
     rtcp: Cipher,
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Length of the SRTCP word with E bit and index.
 const RTCP_INDEX_LEN: usize = 4;
 /// The E bit: the packet is encrypted (RFC 3711 §3.4).
 const E_BIT: u32 = 1 << 31;
-const GCM_TAG_LEN: usize = 16;
 
 impl Keys {
     pub fn new(master: &MasterKey) -> Result<Self, SrtpError> {
@@ -32,6 +34,16 @@ impl Keys {
                 master.profile().rtcp_overhead() - RTCP_INDEX_LEN,
             )?,
         })
+    }
+
+    /// Names the memory that an SRTP packet needs of the keys at this address. Nothing is read there, so the kind
+    /// of cipher is not known: it is the whole place of one.
+    #[inline]
+    pub fn hot_lines(at: *const u8, mut line: impl FnMut(*const u8)) {
+        for offset in (0..size_of::<Cipher>()).step_by(LINE) {
+            line(at.wrapping_add(offset));
+        }
+        line(at.wrapping_add(size_of::<Cipher>() - 1));
     }
 
     /// Encrypts `buf[..len]` and appends the tag. The caller has checked that there is room.
@@ -160,7 +172,6 @@ pub(super) fn rtcp_index(profile: Profile, packet: &[u8]) -> Result<u32, SrtpErr
     Ok(word & !E_BIT)
 }
 
-#[expect(clippy::large_enum_variant, reason = "no pointer to follow on the packet path")]
 enum Cipher {
     Gcm(Gcm),
     Cm(Cm),
@@ -184,62 +195,60 @@ impl Cipher {
 
 /// AES-GCM (RFC 7714).
 struct Gcm {
-    key: LessSafeKey,
-    salt: [u8; 12],
+    key: GcmKey,
+    salt: [u8; NONCE_LEN],
 }
 
 impl Gcm {
     fn new(keys: &SessionKeys) -> Result<Self, SrtpError> {
-        let algorithm = if keys.profile == Profile::AeadAes256Gcm { &AES_256_GCM } else { &AES_128_GCM };
-        let key = UnboundKey::new(algorithm, keys.cipher()).map_err(|_| SrtpError::Library)?;
-        let mut salt = [0; 12];
-        salt.copy_from_slice(&keys.salt[..12]);
-        Ok(Self { key: LessSafeKey::new(key), salt })
+        let key = GcmKey::new(keys.cipher()).map_err(|_| SrtpError::Library)?;
+        let mut salt = [0; NONCE_LEN];
+        salt.copy_from_slice(&keys.salt[..NONCE_LEN]);
+        Ok(Self { key, salt })
     }
 
     /// Two zero bytes, SSRC, rollover counter, sequence number, XOR salt (RFC 7714 §8.1).
     #[inline]
-    fn rtp_nonce(&self, ssrc: u32, index: u64) -> Nonce {
+    fn rtp_nonce(&self, ssrc: u32, index: u64) -> [u8; NONCE_LEN] {
         self.nonce(u128::from(ssrc) << 48 | u128::from(index))
     }
 
     /// Two zero bytes, SSRC, two zero bytes, a zero bit, index, XOR salt (RFC 7714 §9.1).
     #[inline]
-    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> Nonce {
+    fn rtcp_nonce(&self, ssrc: u32, index: u32) -> [u8; NONCE_LEN] {
         self.nonce(u128::from(ssrc) << 48 | u128::from(index))
     }
 
     #[inline]
-    fn nonce(&self, low_96_bits: u128) -> Nonce {
+    fn nonce(&self, low_96_bits: u128) -> [u8; NONCE_LEN] {
         let mut nonce = self.salt;
         for (byte, other) in nonce.iter_mut().zip(&low_96_bits.to_be_bytes()[4..]) {
             *byte ^= other;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 
     #[inline]
     fn seal(
         &self,
-        nonce: Nonce,
+        nonce: [u8; NONCE_LEN],
         aad: &[u8],
         payload: &mut [u8],
-        tag_out: &mut [u8; GCM_TAG_LEN],
+        tag: &mut [u8; GCM_TAG_LEN],
     ) -> Result<(), SrtpError> {
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), payload)
-            .map_err(|_| SrtpError::Library)?;
-        tag_out.copy_from_slice(tag.as_ref());
-        Ok(())
+        self.key.seal(&nonce, aad, payload, tag).map_err(|_| SrtpError::Library)
     }
 
     #[inline]
-    fn open(&self, nonce: Nonce, aad: &[u8], payload: &mut [u8], tag: &[u8]) -> Result<(), SrtpError> {
-        self.key
-            .open_in_place_separate_tag(nonce, Aad::from(aad), tag, payload)
-            .map(|_| ())
-            .map_err(|_| SrtpError::Authentication)
+    fn open(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        payload: &mut [u8],
+        tag: &[u8],
+    ) -> Result<(), SrtpError> {
+        let tag = tag.try_into().map_err(|_| SrtpError::Malformed)?;
+        self.key.open(&nonce, aad, payload, tag).map_err(|_| SrtpError::Authentication)
     }
 }
 
@@ -360,6 +369,22 @@ mod tests {
              110555be8415f658c61de0476f1b6fad1d1eb30c4446839f57ff6f6cb26ac3be800005d4",
         ),
     ];
+
+    #[test]
+    fn what_a_packet_needs_of_the_keys_is_named() {
+        for profile in Profile::ALL {
+            let key =
+                MasterKey::from_bytes(profile, &vec![1; profile.key_len() + profile.salt_len()]).unwrap();
+            let keys = Keys::new(&key).unwrap();
+            let mut named = std::collections::BTreeSet::new();
+            Keys::hot_lines((&raw const keys).cast(), |line| _ = named.insert(line as usize / LINE));
+            let (start, len) = match &keys.rtp {
+                Cipher::Gcm(gcm) => ((&raw const *gcm) as usize, size_of::<Gcm>()),
+                Cipher::Cm(cm) => ((&raw const *cm) as usize, size_of::<Cm>()),
+            };
+            assert!((start..start + len).all(|byte| named.contains(&(byte / LINE))), "{profile}");
+        }
+    }
 
     #[test]
     fn rfc7714_sections_16_and_17() {
