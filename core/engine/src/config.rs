@@ -56,7 +56,8 @@ pub struct EngineConfig {
     /// Which library protects packets.
     pub srtp_backend: Backend,
     /// Longest delay that coalescing of receives may add to a packet, microseconds, 0–2,000. The delay is
-    /// chosen by the load: as long as it takes for 128 packets, and none where hardly two would come.
+    /// chosen by the load: as long as it takes for 128 packets, and none where hardly two would come. Four times
+    /// as long, at most 2,000, while for a second nothing has come but consent checks and RTCP.
     pub coalesce_us: u32,
     /// Never sleep. For dedicated cores.
     pub busy_poll: bool,

@@ -5,6 +5,7 @@ mod netns;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bifrons_engine::driver::mmsg::{Mmsg, MmsgConfig};
@@ -256,6 +257,83 @@ fn a_wake_up_ends_the_wait() {
             let mut batch = Vec::with_capacity(8);
             assert_eq!(driver.receive(&mut batch), 0, "{name}");
             thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_wake_up_ends_a_nap_and_a_packet_does_not() {
+    for (name, mut driver, _cable) in drivers(1) {
+        let socket = bound("127.0.0.1:0");
+        let to = socket.local_addr().unwrap();
+        driver.add_socket(socket, 7).unwrap();
+        let peer = client("127.0.0.1:0");
+        let mut batch = Vec::with_capacity(8);
+        for early in [false, true, false] {
+            driver.wait(Wait::Poll);
+            peer.send_to(b"packet", to).unwrap();
+            let (waker, woken) = (driver.waker(), Arc::new(AtomicBool::new(false)));
+            let also = Arc::clone(&woken);
+            let wake = move || {
+                also.store(true, Ordering::SeqCst);
+                waker.wake();
+            };
+            let thread = if early {
+                wake();
+                None
+            } else {
+                Some(std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(20));
+                    wake();
+                }))
+            };
+            // Without the wake-up it would take an hour.
+            let deadline = driver.now() + Duration::from_secs(7_200);
+            driver.wait(Wait::Nap { deadline, nap_us: 3_600_000_000 });
+            assert!(woken.load(Ordering::SeqCst), "{name}: the packet ended it");
+            // The wake-up may have been taken in before what came by the socket.
+            while driver.receive(&mut batch) == 0 {
+                driver.wait(Wait::Poll);
+            }
+            assert_eq!(batch.len(), 1, "{name}");
+            batch.drain(..).for_each(|received| driver.release(received.buffer));
+            thread.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+    }
+}
+
+#[test]
+fn after_a_nap_a_packet_ends_the_wait() {
+    for (name, mut driver, _cable) in drivers(1) {
+        let socket = bound("127.0.0.1:0");
+        let to = socket.local_addr().unwrap();
+        driver.add_socket(socket, 7).unwrap();
+        let peer = client("127.0.0.1:0");
+        let mut batch = Vec::with_capacity(8);
+        for late in [false, true] {
+            driver.wait(Wait::Poll);
+            let peer = peer.try_clone().unwrap();
+            let send = move || {
+                peer.send_to(b"packet", to).unwrap();
+            };
+            let thread = if late {
+                Some(std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(20));
+                    send();
+                }))
+            } else {
+                send();
+                None
+            };
+            let deadline = driver.now() + Duration::from_secs(3_600);
+            // A driver may end a wait early, but not late.
+            while driver.receive(&mut batch) == 0 {
+                driver.wait(Wait::Nap { deadline, nap_us: 500 });
+                assert!(driver.now() < deadline, "{name}");
+            }
+            assert_eq!(batch.len(), 1, "{name}");
+            batch.drain(..).for_each(|received| driver.release(received.buffer));
+            thread.into_iter().for_each(|thread| thread.join().unwrap());
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// An eventfd (eventfd(2)), non-blocking, closed on exec.
 #[derive(Debug)]
@@ -36,6 +37,18 @@ impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// Sleeps until the time is over or the descriptor is readable.
+pub(super) fn nap(fd: RawFd, time: Duration) {
+    let mut watched = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let time = libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // SAFETY: both point to locals, and one descriptor is announced. Any result ends the nap: a signal only
+    // makes it shorter.
+    let _ = unsafe { libc::ppoll(&raw mut watched, 1, &raw const time, std::ptr::null()) };
 }
 
 /// A second descriptor for what `fd` names, which its holder owns.

@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::address::{self, NAME_BYTES};
 use super::clock::Clock;
+use super::eventfd::{self, EventFd};
 use super::memory::Memory;
 use super::queue::Queue;
 use super::segment::Messages;
@@ -54,7 +55,7 @@ pub struct Mmsg {
     pub(super) clock: Clock,
     pub(super) poll: Poll,
     events: Events,
-    waker: DriverWaker,
+    wake: Arc<EventFd>,
     pub(super) memory: Memory,
     pub(super) free: Vec<u32>,
     pub(super) table: Table<Readiness>,
@@ -88,16 +89,13 @@ impl Mmsg {
     /// The same with buffers of somebody's choice.
     pub(super) fn with_memory(config: MmsgConfig, clock: Clock, memory: Memory) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
-        let waker = DriverWaker::new(move || {
-            // A full eventfd counter is as good as a wake-up; nothing else can fail.
-            let _ = waker.wake();
-        });
+        let wake = Arc::new(EventFd::new()?);
+        poll.registry().register(&mut SourceFd(&wake.as_raw_fd()), WAKE, Interest::READABLE)?;
         Ok(Self {
             clock,
             poll,
             events: Events::with_capacity(1024),
-            waker,
+            wake,
             free: (0..memory.count() as u32).rev().collect(),
             memory,
             table: Table::new(config.sockets_max),
@@ -256,20 +254,26 @@ impl Mmsg {
     /// Waits, after everything was sent. `more`: whether something has come that is in no socket; what brings
     /// it is watched, too ([`Mmsg::watch`]).
     pub(super) fn sleep(&mut self, wait: Wait, more: impl Fn() -> bool) {
-        let (deadline, coalesce_us) = match wait {
-            Wait::Until { deadline, coalesce_us } if self.ready.is_empty() && !more() => {
-                (deadline, coalesce_us)
+        let (deadline, nap_us) = match wait {
+            Wait::Until { deadline, coalesce_us: us } | Wait::Nap { deadline, nap_us: us }
+                if self.ready.is_empty() && !more() =>
+            {
+                (deadline, us)
             }
             _ => {
                 self.poll_events(Duration::ZERO);
                 return;
             }
         };
-        if coalesce_us > 0 {
+        if nap_us > 0 {
             // Packets are coming. Being woken is dearer than they are, so the first of them does not wake: what
             // has gathered is looked at after a nap.
-            let nap = Duration::from_micros(u64::from(coalesce_us));
-            std::thread::sleep(nap.min(deadline - self.clock.now()));
+            let nap = Duration::from_micros(nap_us.into()).min(deadline - self.clock.now());
+            self.counters.system_calls += 1;
+            match wait {
+                Wait::Nap { .. } => eventfd::nap(self.wake.as_raw_fd(), nap),
+                _ => std::thread::sleep(nap),
+            }
             if self.poll_events(Duration::ZERO) || more() {
                 return;
             }
@@ -284,6 +288,9 @@ impl Mmsg {
             return true; // interrupted: the worker turns and waits again
         }
         for event in self.events.iter() {
+            if event.token() == WAKE {
+                self.wake.clear();
+            }
             // The waker, or what the table does not have.
             let Ok(index) = u32::try_from(event.token().0) else { continue };
             if let Some(slot) = self.table.get(index)
@@ -400,7 +407,8 @@ impl Driver for Mmsg {
     }
 
     fn waker(&self) -> DriverWaker {
-        self.waker.clone()
+        let wake = Arc::clone(&self.wake);
+        DriverWaker::new(move || wake.signal())
     }
 
     fn wake_fd(&self) -> Option<RawFd> {

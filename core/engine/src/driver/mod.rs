@@ -78,6 +78,13 @@ pub enum Wait {
         /// Longest delay that coalescing may add to a packet, microseconds.
         coalesce_us: u32,
     },
+    /// The same, but first a nap: for so long no packet ends the wait. A wake-up does.
+    Nap {
+        /// The worker's next timer; not before the nap's end.
+        deadline: Time,
+        /// How long the nap lasts, microseconds.
+        nap_us: u32,
+    },
 }
 
 /// What a driver counts. Plain words; the worker publishes them.

@@ -19,6 +19,7 @@ use io_uring::{IoUring, cqueue, opcode};
 use super::address::{self, NAME_BYTES};
 use super::buf_ring::BufRing;
 use super::clock::Clock;
+use super::eventfd;
 use super::memory::Memory;
 use super::queue::Queue;
 use super::segment::Messages;
@@ -89,7 +90,7 @@ pub struct Uring {
     counters: DriverCounters,
 }
 
-fn eventfd(flags: libc::c_int) -> io::Result<OwnedFd> {
+fn new_eventfd(flags: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: plain system call; a result that is not negative is a descriptor that nobody owns yet.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | flags) };
     if fd < 0 {
@@ -132,7 +133,7 @@ impl Uring {
             buffers.push(memory.address(u32::from(id)), (BUFFER_BYTES - TAILROOM) as u32, id);
         }
         buffers.publish();
-        let host_wake = if config.hosted { Some(eventfd(libc::EFD_NONBLOCK)?) } else { None };
+        let host_wake = if config.hosted { Some(new_eventfd(libc::EFD_NONBLOCK)?) } else { None };
         if let Some(fd) = &host_wake {
             ring.submitter().register_eventfd(fd.as_raw_fd())?;
         }
@@ -154,7 +155,7 @@ impl Uring {
             to_arm: Vec::with_capacity(config.sockets_max),
             removed: Vec::with_capacity(config.sockets_max),
             // Not non-blocking: a read that finds nothing has to wait in the ring.
-            wake: Arc::new(eventfd(0)?),
+            wake: Arc::new(new_eventfd(0)?),
             wake_count: Box::leak(Box::new(0)),
             host_wake,
             counters: DriverCounters::default(),
@@ -209,6 +210,18 @@ impl Uring {
         self.hand_over();
         self.submit(want, args);
         self.reclaim();
+    }
+
+    /// Hands over what is queued, then sleeps. The kernel keeps what comes meanwhile (DEFER_TASKRUN). A minimum
+    /// wait would not do: it would not end at a wake-up, which is one completion.
+    fn nap(&mut self, time: Duration) {
+        if !self.queue.is_empty() || !self.ring.submission().is_empty() {
+            self.enter(0, None);
+        }
+        if self.ring.completion().is_empty() {
+            self.counters.system_calls += 1;
+            eventfd::nap(self.wake.as_raw_fd(), time);
+        }
     }
 
     fn submit(&mut self, want: usize, args: Option<&SubmitArgs<'_, '_>>) {
@@ -478,7 +491,14 @@ impl Driver for Uring {
             // SAFETY: reads 8 bytes into a local; the descriptor is non-blocking.
             let _ = unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), 8) };
         }
-        let Wait::Until { deadline, coalesce_us } = wait else { return self.enter(0, None) };
+        let (deadline, coalesce_us) = match wait {
+            Wait::Poll => return self.enter(0, None),
+            Wait::Until { deadline, coalesce_us } => (deadline, coalesce_us),
+            Wait::Nap { deadline, nap_us } => {
+                self.nap(Duration::from_micros(nap_us.into()));
+                (deadline, 0)
+            }
+        };
         let left = deadline - self.clock.now();
         if left == Duration::ZERO || !self.ring.completion().is_empty() {
             return self.enter(0, None);

@@ -25,6 +25,7 @@ impl<D: Driver> Worker<D> {
         for _ in 0..COMMANDS_MAX {
             let Ok(command) = self.commands.pop() else { break };
             self.busy = true;
+            self.coalescing.stir();
             self.counters.add(Work::Commands, 1);
             self.run(now, command);
         }

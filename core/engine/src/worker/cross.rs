@@ -27,6 +27,7 @@ impl<D: Driver> Worker<D> {
             && let Some(worker) = self.cross.pending.next_from(self.cross.first)
         {
             self.busy = true;
+            self.coalescing.stir();
             self.cross.first = worker.wrapping_add(1);
             let mut more = left.min(CROSS_WORKER_MAX);
             left -= more;

@@ -45,6 +45,7 @@ impl<D: Driver> Worker<D> {
         let message = ToHandshake::Datagram { leg: leg.id, datagram };
         self.handshake.to.push(message).map_err(|_| Drop::DtlsQueueFull)?;
         (self.handshake.wake)();
+        self.coalescing.stir();
         self.counters.add(Work::Dtls, 1);
         Ok(())
     }
@@ -76,6 +77,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn take_handshakes(&mut self, now: Time) {
         while let Ok(message) = self.handshake.from.pop() {
             self.busy = true;
+            self.coalescing.stir();
             match message {
                 FromHandshake::Datagram { leg, datagram } => self.send_dtls(leg, datagram.bytes()),
                 FromHandshake::Keys { leg, keys } => self.install_keys(now, leg, keys),

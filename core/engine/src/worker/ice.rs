@@ -65,6 +65,9 @@ impl<D: Driver> Worker<D> {
         if !leg.budget.take_stun(now, self.stun_rate, known) {
             return Err(Drop::StunOverBudget);
         }
+        if !(known && leg.up) {
+            self.coalescing.stir();
+        }
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return Err(Drop::StunNoLeg) };
         let mut sink = IceSink { driver: &mut self.driver, locals: &self.locals, counters: &self.counters };
         let outcome = webrtc.agent.handle_stun(now, local, received.source, &message, &mut sink);

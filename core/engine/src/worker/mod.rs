@@ -231,18 +231,16 @@ impl<D: Driver> Worker<D> {
         if took_us > self.counters.work(Work::TurnMaxUs) {
             self.counters.set(Work::TurnMaxUs, took_us);
         }
-        let wait = if busy || self.settings.busy_poll {
-            Wait::Poll
-        } else {
-            let latest = now + SLEEP_MAX;
-            let deadline = self.next_timeout().map_or(latest, |at| at.min(latest));
-            let counted = self.driver.counters();
-            let coalesce_us = self.coalescing.wait_us(now, counted.received.max(counted.sent));
-            // Timers wait for the packets, too: with a thousand legs one is due nearly every millisecond.
-            let deadline = deadline.max(now + Duration::from_micros(coalesce_us.into()));
-            Wait::Until { deadline, coalesce_us }
-        };
+        let wait = if busy || self.settings.busy_poll { Wait::Poll } else { self.choose_wait(now) };
         self.driver.wait(wait);
+    }
+
+    /// The wait after a turn that found nothing to do.
+    fn choose_wait(&mut self, now: Time) -> Wait {
+        let latest = now + SLEEP_MAX;
+        let timer = self.next_timeout().map_or(latest, |at| at.min(latest));
+        let counted = self.driver.counters();
+        self.coalescing.wait(now, counted.received.max(counted.sent), timer)
     }
 
     /// One turn at a given time, without waiting. Returns whether there was something to do, so that

@@ -143,6 +143,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn receive_rtp(&mut self, now: Time, id: LegId, received: Received, len: usize) {
+        self.coalescing.stir();
         match self.place(now, id, &received, len) {
             Ok(placed) => {
                 let source = StreamRef { leg: id, mline: placed.mline };

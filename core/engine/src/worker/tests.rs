@@ -3,9 +3,10 @@ use std::net::SocketAddr;
 use bifrons_rtc::Time;
 use bifrons_rtc::dtls::Certificate;
 
+use super::SLEEP_MAX;
 use crate::counter::Drop;
-use crate::driver::Driver;
 use crate::driver::sim::{Link, Network};
+use crate::driver::{Driver, Wait};
 use crate::media::{
     Latching, LegEnd, Media, MediaKind, Notice, Output, PayloadType, RtpOpen, RtpRemote, StreamConfig,
     StreamRef,
@@ -208,6 +209,76 @@ fn three_panics_in_a_second_start_the_worker_over() {
     network.advance(Time::from_millis(30_100));
     sim.turn();
     assert_eq!(sim.engine.counters()[0].dropped(Drop::StunMalformed), before + 1);
+}
+
+/// How the worker would wait now.
+fn wait(sim: &mut SimEngine) -> Wait {
+    let now = sim.workers[0].now();
+    sim.workers[0].choose_wait(now)
+}
+
+#[test]
+fn without_a_call_nothing_is_waited_for() {
+    let (network, mut sim) = engine();
+    for _ in 0..3 {
+        network.advance(network.now() + std::time::Duration::from_secs(2));
+        sim.turn();
+        let deadline = network.now() + SLEEP_MAX;
+        assert_eq!(wait(&mut sim), Wait::Until { deadline, coalesce_us: 0 });
+    }
+}
+
+#[test]
+fn a_worker_naps_while_nothing_comes_that_is_in_a_hurry() {
+    let (network, mut sim) = engine();
+    let host = network.add_host();
+    let phone = SocketAddr::from(([10, 0, 0, 2], 4_000));
+    assert!(network.bind(host, phone));
+    let (_, rtp) = talk(&mut sim, phone);
+    let shared: SocketAddr = "10.0.0.1:5000".parse().unwrap();
+    // Five seconds with two thousand packets a second that nobody hears.
+    let naps = |sim: &mut SimEngine, before: &mut dyn FnMut(&mut SimEngine, u64)| {
+        let mut naps = Vec::new();
+        for ms in (0..5_000).step_by(20) {
+            before(sim, ms);
+            (0..40).for_each(|_| network.send(phone, shared, &[0; 20]));
+            network.advance(network.now() + std::time::Duration::from_millis(20));
+            sim.turn();
+            while network.take(host).is_some() {}
+            match wait(sim) {
+                Wait::Nap { nap_us, deadline } => {
+                    assert_eq!(nap_us, 2_000);
+                    assert!(deadline >= network.now() + std::time::Duration::from_millis(2));
+                    naps.push(ms);
+                }
+                Wait::Until { coalesce_us, .. } => assert!(coalesce_us <= 500),
+                Wait::Poll => panic!("a worker that sleeps at all does not poll here"),
+            }
+        }
+        naps
+    };
+    let quiet = naps(&mut sim, &mut |_, _| {});
+    assert_eq!(quiet.first(), Some(&1_000), "a second after the leg was opened");
+    assert_eq!(quiet.len(), 200);
+    // One packet of media or one command: for a second packets are waited for no longer than usual.
+    let mut sequence = 0;
+    let media = naps(&mut sim, &mut |_, ms| {
+        if ms == 2_000 {
+            sequence += 1;
+            network.send(
+                phone,
+                rtp,
+                &[&[0x80, 0, 0, sequence, 0, 0, 0, 1, 0, 0, 9, 5][..], &[7; 160]].concat(),
+            );
+        }
+    });
+    let command = naps(&mut sim, &mut |sim, ms| {
+        if ms == 2_000 {
+            open(sim);
+        }
+    });
+    let expected: Vec<u64> = (0..2_000).chain(3_000..5_000).step_by(20).collect();
+    assert_eq!((media, command), (expected.clone(), expected));
 }
 
 #[test]

@@ -482,6 +482,7 @@ impl Driver for Xdp {
             Wait::Until { deadline, coalesce_us } if stuck => {
                 Wait::Until { deadline: deadline.min(now + KICK_AGAIN), coalesce_us }
             }
+            Wait::Nap { .. } if stuck => Wait::Until { deadline: now + KICK_AGAIN, coalesce_us: 0 },
             wait => wait,
         };
         let devices = &self.devices;
