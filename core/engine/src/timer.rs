@@ -1,4 +1,4 @@
-//! The timer wheel of a worker: one deadline a leg, hierarchical, no allocation after it is made.
+//! The timer wheel of a worker: one deadline a key, two keys a leg, hierarchical, no allocation after it is made.
 
 use bifrons_rtc::Time;
 
@@ -7,7 +7,7 @@ const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 const NONE: u32 = u32::MAX;
 
-/// Deadlines by key (a leg's slot). A key has at most one deadline. Resolution 1 ms, rounded up, so
+/// Deadlines by key. A key has at most one deadline. Resolution 1 ms, rounded up, so
 /// that a timer never fires early; the farthest deadline it tells apart is 2³⁰ ms (12 days) away.
 #[derive(Debug)]
 pub struct Wheel {

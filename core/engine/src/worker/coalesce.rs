@@ -38,12 +38,14 @@ pub(super) struct Coalescing {
     nap_us: u32,
     stirred: bool,
     quiet_at: Time,
+    quiet: bool,
 }
 
 impl Coalescing {
     /// Waits of at most `max_us`.
     pub(super) fn new(max_us: u32, now: Time) -> Self {
-        Self { max_us, since: now, packets: 0, wait_us: 0, nap_us: 0, stirred: true, quiet_at: now }
+        let (stirred, quiet) = (true, false);
+        Self { max_us, since: now, packets: 0, wait_us: 0, nap_us: 0, stirred, quiet_at: now, quiet }
     }
 
     /// Something was done that is in a hurry: media, a message of a handshake, a check of a leg that is being
@@ -53,12 +55,19 @@ impl Coalescing {
         self.stirred = true;
     }
 
+    /// Nothing that is in a hurry came for a while.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet && !self.stirred
+    }
+
     /// How to wait for packets and for `timer`. `handled` counts packets since the start: those that came or,
     /// in a fan-out, those that went.
     pub(super) fn wait(&mut self, now: Time, handled: u64, timer: Time) -> Wait {
         if std::mem::take(&mut self.stirred) {
             self.quiet_at = now + QUIET_AFTER;
         }
+        self.quiet = now >= self.quiet_at;
         let nanos = now.as_nanos().saturating_sub(self.since.as_nanos());
         if nanos >= WINDOW_NANOS {
             let packets = handled.saturating_sub(self.packets);
@@ -69,7 +78,7 @@ impl Coalescing {
         }
         // Timers wait for the packets, too: with a thousand legs one is due nearly every millisecond.
         let not_before = |us: u32| timer.max(now + Duration::from_micros(us.into()));
-        if self.nap_us > 0 && now >= self.quiet_at {
+        if self.nap_us > 0 && self.quiet {
             Wait::Nap { deadline: not_before(self.nap_us), nap_us: self.nap_us }
         } else {
             Wait::Until { deadline: not_before(self.wait_us), coalesce_us: self.wait_us }

@@ -307,7 +307,7 @@ impl<D: Driver> Worker<D> {
     /// Frees a leg's slot, addresses and sockets.
     pub(super) fn remove_leg(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(id) else { return };
-        self.wheel.set(id.slot(), None);
+        self.disarm(id.slot());
         match &leg.transport {
             Transport::WebRtc(webrtc) => {
                 for (socket, remote) in &webrtc.flows {

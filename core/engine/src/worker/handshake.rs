@@ -56,7 +56,7 @@ impl<D: Driver> Worker<D> {
         let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
         // What the peer answers would come to the leg that has the address.
         let waits = webrtc.flows.is_empty() && webrtc.wanted.is_some();
-        if waits || webrtc.dtls_path().is_none() {
+        if webrtc.start.is_none() || waits || webrtc.dtls_path().is_none() {
             return;
         }
         let Some(start) = webrtc.start.take() else { return };

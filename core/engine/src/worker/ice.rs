@@ -115,7 +115,7 @@ impl<D: Driver> Worker<D> {
                 Event::State(State::Checking) => {}
             }
         }
-        self.rearm(id.slot(), now);
+        self.rearm_transport(id.slot(), now);
     }
 
     /// Enters a validated address into the flow table, unless a leg with live consent has it that cannot

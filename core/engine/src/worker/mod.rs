@@ -141,7 +141,10 @@ pub struct Worker<D: Driver> {
     flows: FlowTable,
     shared: SharedFlows,
     shared_rtp: SharedRtp,
+    /// Two keys a leg (`timer.rs`).
     wheel: Wheel,
+    /// Keys that have expired and are being worked on.
+    due: Vec<u32>,
     commands: Consumer<Command<D::Socket>>,
     reports: Producer<Report<D::Socket>>,
     /// Reports that found the ring full.
@@ -188,7 +191,8 @@ impl<D: Driver> Worker<D> {
             flows: FlowTable::new(settings.flows),
             shared: SharedFlows::new(),
             shared_rtp: SharedRtp::new(settings.shared_ports, settings.legs),
-            wheel: Wheel::new(settings.legs, now),
+            wheel: Wheel::new(2 * settings.legs, now),
+            due: Vec::with_capacity(timer::GROUP),
             commands: parts.commands,
             reports: parts.reports,
             outbox: VecDeque::with_capacity(1_024),
@@ -365,6 +369,7 @@ impl<D: Driver> Worker<D> {
         self.counters.count(Drop::Panic);
         self.driver.release_all();
         self.release_going();
+        self.put_back_due(now);
         if let Some(leg) = self.current.take() {
             self.end_leg(leg, LegEnd::WorkerLost);
         }
@@ -400,7 +405,7 @@ impl<D: Driver> Worker<D> {
         self.flows = FlowTable::new(self.settings.flows);
         self.shared = SharedFlows::new();
         self.shared_rtp.forget_sources();
-        self.wheel = Wheel::new(self.settings.legs, now);
+        self.wheel = Wheel::new(2 * self.settings.legs, now);
         for (_, replica) in std::mem::take(&mut self.replicas) {
             self.free(Garbage::Replica(replica));
         }

@@ -155,6 +155,7 @@ impl<D: Driver> Worker<D> {
 
     /// Finds a packet's stream and counts it there.
     fn place(&mut self, now: Time, id: LegId, received: &Received, len: usize) -> Result<Placed, Drop> {
+        let media_key = self.media_key(id.slot());
         let buffer = self.driver.bytes(&received.buffer);
         let mut range = received.start..received.start + len;
         let packet = Packet::at(buffer, range.clone()).map_err(|_| Drop::RtpMalformed)?;
@@ -208,7 +209,7 @@ impl<D: Driver> Worker<D> {
             if before.is_none()
                 && let Some(at) = twcc.deadline()
             {
-                self.wheel.lower(id.slot(), at);
+                self.wheel.lower(media_key, at);
             }
         }
         let stream = leg.streams.get_mut(usize::from(what.mline)).ok_or(Drop::NoStream)?;
@@ -260,14 +261,14 @@ impl<D: Driver> Worker<D> {
         {
             dtmf = input.dtmf.on_packet(header.timestamp, &event, now);
             if let Some(at) = input.dtmf.deadline() {
-                self.wheel.lower(id.slot(), at);
+                self.wheel.lower(media_key, at);
             }
         }
         let mut gave_up = false;
         if let Some(nack) = &mut input.nack {
             gave_up = nack.on_packet(index, now) == NackOutcome::GaveUp;
             if let Some(at) = nack.deadline() {
-                self.wheel.lower(id.slot(), at);
+                self.wheel.lower(media_key, at);
             }
         }
         if let Some(history) = &mut input.history {

@@ -118,7 +118,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn report_by(&mut self, id: LegId, at: Time) {
         let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.up && leg.report_at > at) else { return };
         leg.report_at = at;
-        self.wheel.lower(id.slot(), at);
+        self.wheel.lower(self.media_key(id.slot()), at);
     }
 
     /// What a sender report says of an output: its source's clock, mapped (RFC 3550 §6.4.1).

@@ -282,6 +282,39 @@ fn a_worker_naps_while_nothing_comes_that_is_in_a_hurry() {
 }
 
 #[test]
+fn timers_that_a_panic_leaves_undone_are_done_afterwards() {
+    let (network, mut sim) = engine();
+    let host = network.add_host();
+    let phones: Vec<SocketAddr> = (0..4).map(|n| SocketAddr::from(([10, 0, 0, 2], 4_000 + 2 * n))).collect();
+    assert!(phones.iter().all(|phone| network.bind(host, *phone)));
+    let legs: Vec<(LegId, SocketAddr)> = phones.iter().map(|phone| talk(&mut sim, *phone)).collect();
+    sim.turn();
+    // Each has heard something, so each will send a report.
+    for (phone, (_, local)) in phones.iter().zip(&legs) {
+        network.send(*phone, *local, &[&[0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, 9, 5][..], &[7; 160]].concat());
+    }
+    network.advance(network.now() + std::time::Duration::from_millis(5));
+    sim.turn();
+    // Time passes; the first of the reports that are due together strikes the fault.
+    network.advance(network.now() + std::time::Duration::from_millis(1_000));
+    sim.workers[0].driver.fault_in = Some(0);
+    sim.turn();
+    assert_eq!(sim.workers[0].driver.fault_in, None, "a buffer was touched");
+    assert_eq!(sim.engine.counters()[0].dropped(Drop::Panic), 1);
+    for _ in 0..2 {
+        network.advance(network.now() + std::time::Duration::from_millis(5));
+        sim.turn();
+    }
+    let mut reported: Vec<SocketAddr> = std::iter::from_fn(|| network.take(host))
+        .filter(|(_, _, bytes)| bytes[1] == 201)
+        .map(|(_, to, _)| to)
+        .collect();
+    reported.sort_unstable();
+    reported.dedup();
+    assert_eq!(reported.len(), 3, "all but the leg that was ended");
+}
+
+#[test]
 fn a_full_command_ring_is_said_and_a_close_is_not_lost() {
     let (_network, mut sim) = engine();
     let leg = open(&mut sim);

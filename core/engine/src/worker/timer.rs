@@ -1,4 +1,8 @@
-//! A leg's one deadline, and what is done when it has come.
+//! A leg's two deadlines, and what is done when they have come.
+//!
+//! That of its transport (ICE) stands in the wheel under the leg's slot, that of its media (keys, reports,
+//! feedback, silence) under a key of its own: a consent check every few seconds, on each of ten thousand silent
+//! legs, does not bring all that a leg has into the cache.
 
 use std::time::Duration;
 
@@ -12,18 +16,45 @@ use crate::leg::{Crypto, Leg, Transport};
 use crate::media::StreamRef;
 use crate::message::Garbage;
 
+/// Timers that go together, so that the misses of their legs are waited for at once.
+pub(super) const GROUP: usize = 16;
 /// How soon a start of DTLS that found the ring full is tried again, and an address that another leg had.
 const START_RETRY: Duration = Duration::from_millis(20);
 
 impl<D: Driver> Worker<D> {
     pub(super) fn run_timers(&mut self, now: Time) {
-        while let Some(slot) = self.wheel.expired(now) {
-            self.counters.add(Work::Timers, 1);
-            self.leg_timer(now, slot);
+        loop {
+            while self.due.len() < GROUP
+                && let Some(key) = self.wheel.expired(now)
+            {
+                self.due.push(key);
+            }
+            if self.due.is_empty() {
+                return;
+            }
+            self.warm_timers();
+            while let Some(key) = self.due.pop() {
+                self.counters.add(Work::Timers, 1);
+                self.leg_timer(now, key);
+            }
         }
     }
 
-    fn leg_timer(&mut self, now: Time, slot: u32) {
+    /// Timers that a caught panic has left undone are due again.
+    pub(super) fn put_back_due(&mut self, now: Time) {
+        while let Some(key) = self.due.pop() {
+            self.wheel.set(key, Some(now));
+        }
+    }
+
+    /// Under which key a leg's media stand in the wheel.
+    pub(super) fn media_key(&self, slot: u32) -> u32 {
+        slot.saturating_add(self.settings.legs as u32)
+    }
+
+    fn leg_timer(&mut self, now: Time, key: u32) {
+        let media = key.checked_sub(self.media_key(0));
+        let slot = media.unwrap_or(key);
         let Some(leg) = self.legs.at_mut(slot) else { return };
         let id = leg.id;
         self.current = Some(id);
@@ -33,11 +64,9 @@ impl<D: Driver> Worker<D> {
         if leg.ended {
             return;
         }
-        let mut expired = None;
-        if let Crypto::Srtp(keys) = &mut leg.crypto {
-            expired = keys.expire(now);
+        if media.is_some() {
+            return self.media_timer(now, slot);
         }
-        let reports = leg.report_at <= now;
         if let Transport::WebRtc(webrtc) = &mut leg.transport {
             let mut sink =
                 IceSink { driver: &mut self.driver, locals: &self.locals, counters: &self.counters };
@@ -46,7 +75,16 @@ impl<D: Driver> Worker<D> {
             self.start_dtls(id);
             self.after_ice(now, id);
         }
-        if reports {
+    }
+
+    fn media_timer(&mut self, now: Time, slot: u32) {
+        let Some(leg) = self.legs.at_mut(slot) else { return };
+        let id = leg.id;
+        let mut expired = None;
+        if let Crypto::Srtp(keys) = &mut leg.crypto {
+            expired = keys.expire(now);
+        }
+        if leg.report_at <= now {
             self.send_reports(now, id);
         }
         if let Some(keys) = expired {
@@ -57,7 +95,7 @@ impl<D: Driver> Worker<D> {
             let source = StreamRef { leg: id, mline: mline as u8 };
             self.stream_timer(now, source);
         }
-        self.rearm(slot, now);
+        self.rearm_media(slot);
     }
 
     fn stream_timer(&mut self, now: Time, source: StreamRef) {
@@ -85,25 +123,48 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Sets a leg's deadline to the earliest of all that it waits for.
+    /// Sets a leg's deadlines to the earliest of all that it waits for.
     pub(super) fn rearm(&mut self, slot: u32, now: Time) {
+        self.rearm_transport(slot, now);
+        self.rearm_media(slot);
+    }
+
+    /// Sets the deadline of a leg's transport, or that of its end.
+    pub(super) fn rearm_transport(&mut self, slot: u32, now: Time) {
         let Some(leg) = self.legs.at(slot) else { return };
-        self.wheel.set(slot, deadline(leg, now));
+        self.wheel.set(slot, transport_deadline(leg, now));
+    }
+
+    fn rearm_media(&mut self, slot: u32) {
+        let Some(leg) = self.legs.at(slot) else { return };
+        self.wheel.set(self.media_key(slot), media_deadline(leg));
+    }
+
+    /// A leg that is gone has no deadlines.
+    pub(super) fn disarm(&mut self, slot: u32) {
+        self.wheel.set(slot, None);
+        self.wheel.set(self.media_key(slot), None);
     }
 }
 
-fn deadline(leg: &Leg, now: Time) -> Option<Time> {
+fn transport_deadline(leg: &Leg, now: Time) -> Option<Time> {
     if leg.closing.is_some() || leg.ended {
         return leg.closing;
     }
-    let transport = match &leg.transport {
+    match &leg.transport {
         Transport::WebRtc(webrtc) => {
             let waits = webrtc.start.is_some() && webrtc.dtls_path().is_some() || webrtc.wanted.is_some();
             let retry = waits.then(|| now + START_RETRY);
             webrtc.agent.next_timeout().into_iter().chain(retry).min()
         }
         Transport::Rtp(_) => None,
-    };
+    }
+}
+
+fn media_deadline(leg: &Leg) -> Option<Time> {
+    if leg.closing.is_some() || leg.ended {
+        return None;
+    }
     let keys = match &leg.crypto {
         Crypto::Srtp(keys) => keys.next_timeout(),
         _ => None,
@@ -122,5 +183,5 @@ fn deadline(leg: &Leg, now: Time) -> Option<Time> {
         ]
     });
     let report = leg.up.then_some(leg.report_at).filter(|at| *at != Time::MAX);
-    [transport, keys, report].into_iter().chain(streams).flatten().min()
+    [keys, report].into_iter().chain(streams).flatten().min()
 }

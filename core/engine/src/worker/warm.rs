@@ -4,11 +4,13 @@
 //! Worked on one packet after the other, each miss waits for the one before it: the leg's address, the leg,
 //! its stream, the route, the output's leg, its stream. Here a group of packets goes that way together, step by
 //! step, so that the misses of one step are waited for at once. Nothing is changed.
+//!
+//! Where nothing but consent checks comes, a leg's media are not asked for.
 
-use super::Worker;
+use super::{Worker, timer};
 use crate::driver::prefetch::{all, first, line};
 use crate::driver::{Driver, Received};
-use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Stream};
+use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Stream, Transport};
 use crate::message::SocketTag;
 
 /// Packets that go together. What they need has to stay in the first cache until they are worked on.
@@ -31,6 +33,10 @@ impl<D: Driver> Worker<D> {
         }
         let legs = slots.map(|slot| slot.and_then(|slot| self.legs.at(slot)));
         legs.iter().flatten().for_each(|leg| leg.ask());
+        if self.coalescing.is_quiet() {
+            legs.iter().flatten().for_each(|leg| ask_transport(leg));
+            return next.len();
+        }
         let streams = legs.map(|leg| leg.and_then(|leg| leg.streams.first()));
         for (leg, stream) in legs.iter().flatten().zip(streams.iter()) {
             ask_incoming(leg);
@@ -59,6 +65,20 @@ impl<D: Driver> Worker<D> {
             all(&*stream.shared);
         }
         next.len()
+    }
+
+    /// Asks for what the timers that have expired need.
+    pub(super) fn warm_timers(&self) {
+        if self.due.len() < GROUP_MIN {
+            return;
+        }
+        let mut legs = [None; timer::GROUP];
+        for (leg, key) in legs.iter_mut().zip(&self.due) {
+            // Those of media are few.
+            *leg = self.legs.at(*key);
+        }
+        legs.iter().flatten().for_each(|leg| leg.ask());
+        legs.iter().flatten().for_each(|leg| ask_transport(leg));
     }
 
     fn ask_flow(&self, received: &Received) {
@@ -94,6 +114,12 @@ pub(super) fn ask_ahead(legs: &LegTable, next: &[RouteOutput]) {
     }
     if let Some(stream) = at(1).and_then(|leg| leg.streams.first()) {
         all(&*stream.shared);
+    }
+}
+
+fn ask_transport(leg: &Leg) {
+    if let Transport::WebRtc(webrtc) = &leg.transport {
+        all(&**webrtc);
     }
 }
 
