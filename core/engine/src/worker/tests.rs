@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use bifrons_rtc::Time;
 use bifrons_rtc::dtls::Certificate;
+use bifrons_wire::stun::{BINDING, Class, IntegrityKey, Writer};
 
 use super::SLEEP_MAX;
 use crate::counter::Drop;
@@ -9,7 +10,7 @@ use crate::driver::sim::{Link, Network};
 use crate::driver::{Driver, Wait};
 use crate::media::{
     Latching, LegEnd, Media, MediaKind, Notice, Output, PayloadType, RtpOpen, RtpRemote, StreamConfig,
-    StreamRef,
+    StreamRef, WebRtcOpen,
 };
 use crate::message::Command;
 use crate::{EngineConfig, LegId, LocalAddress, SimEngine};
@@ -277,8 +278,24 @@ fn a_worker_naps_while_nothing_comes_that_is_in_a_hurry() {
             open(sim);
         }
     });
+    // A check of a leg that is not up yet.
+    let offer = WebRtcOpen { near: None, offerer: false };
+    let ice = sim.engine.open_webrtc_leg(offer).unwrap().ice;
+    let mut check = [0; 200];
+    let mut writer = Writer::new(&mut check, Class::Request, BINDING, [7; 12]);
+    writer
+        .username(&[ice.ufrag.as_bytes(), b":peer"])
+        .integrity(&IntegrityKey::short_term(ice.pwd.as_bytes()));
+    let len = writer.fingerprint().finish().unwrap();
+    let opened = naps(&mut sim, &mut |_, _| {});
+    assert_eq!(opened.first(), Some(&1_000), "a second after it was opened");
+    let checked = naps(&mut sim, &mut |_, ms| {
+        if ms == 2_000 {
+            network.send(phone, shared, check.get(..len).unwrap());
+        }
+    });
     let expected: Vec<u64> = (0..2_000).chain(3_000..5_000).step_by(20).collect();
-    assert_eq!((media, command), (expected.clone(), expected));
+    assert_eq!([media, command, checked], [&expected[..]; 3]);
 }
 
 #[test]
