@@ -115,8 +115,8 @@ impl Calls {
         sim.engine.set_streams(local.leg, vec![line]).expect("a stream");
         sim.turn();
         let srtp = keys.map(|[ours, theirs]| {
-            let inbound = Inbound::new(Backend::Native, &ours).expect("a context");
-            (inbound, Outbound::new(Backend::Native, &theirs).expect("a context"))
+            let inbound = Inbound::new(Backend::Libsrtp, &ours).expect("a context");
+            (inbound, Outbound::new(Backend::Libsrtp, &theirs).expect("a context"))
         });
         End { address, local: local.rtp, stream: StreamRef { leg: local.leg, mline: 0 }, srtp }
     }

@@ -139,7 +139,7 @@ pub(crate) struct Replica {
 #[expect(clippy::large_enum_variant, reason = "slots of a ring: a pointer would be an allocation a packet")]
 pub(crate) enum Cross {
     /// A decrypted packet of a stream.
-    Packet { source: StreamRef, ssrc: u32, index: u64, len: u16, bytes: [u8; CROSS_BYTES] },
+    Packet { source: StreamRef, index: u64, len: u16, bytes: [u8; CROSS_BYTES] },
     /// What the source's sender reports say.
     SenderReport { source: StreamRef, mapping: SrMapping, clock: SenderClock },
     /// An output needs a key frame.

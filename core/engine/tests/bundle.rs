@@ -11,7 +11,7 @@ use bifrons_engine::media::*;
 use bifrons_rtc::dtls::Role as DtlsSide;
 use bifrons_rtc::ice::Role;
 use bifrons_wire::rtcp::{Compound, Packet as Rtcp};
-use bifrons_wire::rtp::{ExtensionMap, edit_extensions};
+use bifrons_wire::rtp::{ExtensionMap, Header, edit_extensions};
 use common::client::Client;
 use common::world::World;
 use common::{audio, output, rtp, video};
@@ -42,10 +42,11 @@ fn transport_wide_feedback_is_one_for_all_streams() {
             _ => rtp(96, sequence, 3_000 * u32::from(sequence), 6, Some("v"), &[2; 40]),
         };
         let mut buffer = vec![0; 32];
+        let header = Header::parse(&packet).unwrap();
         buffer.extend(packet);
         let at = 32..buffer.len();
         let set = [(5, &sequence.to_be_bytes()[..])];
-        let at = edit_extensions(&mut buffer, at, &ExtensionMap::KEEP, &set).unwrap();
+        let at = edit_extensions(&mut buffer, at, &header, &ExtensionMap::KEEP, &set).unwrap();
         world.clients[client].send_rtp(&buffer[at]);
         world.run(7);
     }

@@ -103,7 +103,8 @@ proptest! {
         buffer.extend(&bytes);
         let at = HEADROOM..buffer.len();
         let set: Vec<(u8, &[u8])> = set.iter().map(|(id, value)| (*id, &value[..])).collect();
-        let edited = edit_extensions(&mut buffer, at, &ExtensionMap::DROP, &set).unwrap();
+        let header = rtp::Header::parse(&bytes).unwrap();
+        let edited = edit_extensions(&mut buffer, at, &header, &ExtensionMap::DROP, &set).unwrap();
         let theirs = RtpPacket::parse(&buffer[edited.clone()]).unwrap();
         same_rtp(&rtp::Packet::at(&buffer, edited.clone()).unwrap(), &theirs);
         prop_assert_eq!(theirs.payload(), original.payload());
@@ -227,8 +228,12 @@ fn long_datagrams() {
             let fits = 16 + 4 * usize::from(word) <= len;
             let at = HEADROOM..HEADROOM + len;
             assert_eq!(rtp::Packet::at(&buffer, at.clone()).is_ok(), fits);
-            let edited = edit_extensions(&mut buffer.clone(), at, &ExtensionMap::KEEP, &[(1, b"x")]);
-            assert_eq!(edited.is_ok(), fits);
+            let header = rtp::Header::parse(&buffer[at.clone()]);
+            assert_eq!(header.is_ok(), fits);
+            let set = [(1, &b"x"[..])];
+            let edited = header
+                .map(|header| edit_extensions(&mut buffer.clone(), at, &header, &ExtensionMap::KEEP, &set));
+            assert!(edited.is_ok_and(|edited| edited.is_ok()) == fits);
         }
         // RTCP that announces more than there is, at every packet of a long compound.
         let mut compound = [0x80, 201, 0, 1, 0, 0, 0, 7].repeat(len / 8);

@@ -1,7 +1,7 @@
 //! Packets and requests between workers.
 
 use bifrons_rtc::Time;
-use bifrons_wire::rtp::Header;
+use bifrons_wire::rtp::Packet;
 
 use super::Worker;
 use super::frames::OUTPUTS_MIN;
@@ -46,9 +46,9 @@ impl<D: Driver> Worker<D> {
 
     fn take_message(&mut self, now: Time, message: Cross) {
         match message {
-            Cross::Packet { source, ssrc, index, len, bytes } => {
+            Cross::Packet { source, index, len, bytes } => {
                 let bytes = bytes.get(..usize::from(len)).unwrap_or_default();
-                self.replicate(now, source, ssrc, index, bytes);
+                self.replicate(now, source, index, bytes);
             }
             Cross::SenderReport { source, mapping, clock } => {
                 if let Some(replica) = self.replicas.get_mut(&source) {
@@ -61,7 +61,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A packet of another worker's stream, for the outputs here.
-    fn replicate(&mut self, now: Time, source: StreamRef, ssrc: u32, index: u64, bytes: &[u8]) {
+    fn replicate(&mut self, now: Time, source: StreamRef, index: u64, bytes: &[u8]) {
         let Some(replica) = self.replicas.get_mut(&source) else {
             return self.counters.count(Drop::ReplicaGone);
         };
@@ -69,12 +69,12 @@ impl<D: Driver> Worker<D> {
             history.store(&mut self.slab, index, bytes);
         }
         let may_wait = replica.history.is_some() && replica.route.outputs.len() >= OUTPUTS_MIN;
-        let Ok(header) = Header::parse(bytes) else { return self.counters.count(Drop::RtpMalformed) };
+        let Ok(packet) = Packet::parse(bytes) else { return self.counters.count(Drop::RtpMalformed) };
+        let packet = Placed::new(source.mline, &packet, HEADROOM, index);
         let Some(buffer) = self.driver.allocate() else { return self.counters.count(Drop::NoBuffer) };
         if let Some(room) = self.driver.bytes(&buffer).get_mut(HEADROOM..HEADROOM + bytes.len()) {
             room.copy_from_slice(bytes);
         }
-        let packet = Placed::new(source.mline, &header, HEADROOM..HEADROOM + bytes.len(), ssrc, index);
         self.hand_on(now, source, buffer, packet, may_wait);
     }
 

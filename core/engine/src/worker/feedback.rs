@@ -3,11 +3,11 @@
 use bifrons_rtc::Time;
 use bifrons_rtc::stream::round_trip;
 use bifrons_wire::rtcp::{Compound, Nack, Packet as Rtcp, ReportBlock, SenderReport};
-use bifrons_wire::rtp::{Packet, rtx_wrap};
+use bifrons_wire::rtp::{Header, rtx_wrap, set_identity};
 use std::time::Duration;
 
 use super::Worker;
-use super::forward::{count, protect, write_header};
+use super::forward::{count, protect, write_extensions};
 use super::handshake::send_copy;
 use crate::counter::Drop;
 use crate::driver::{Driver, HEADROOM, Received};
@@ -193,18 +193,18 @@ impl<D: Driver> Worker<D> {
             let leg = legs.get_mut(to.leg).ok_or(Drop::OutputGone)?;
             let path = leg.rtp_path().ok_or(Drop::NoDestination)?;
             let bytes = driver.bytes(&buffer);
-            let payload_type =
-                Packet::at(bytes, range.clone()).map_err(|_| Drop::RtpMalformed)?.header().payload_type;
-            let payload_type = output.payload_type(payload_type).ok_or(Drop::PayloadType)?;
-            range = write_header(now, leg, &output, payload_type, bytes, range.clone())?;
+            let header = bytes.get(range.clone()).and_then(|bytes| Header::parse(bytes).ok());
+            let header = header.ok_or(Drop::RtpMalformed)?;
+            let payload_type = output.payload_type(header.payload_type).ok_or(Drop::PayloadType)?;
+            range = write_extensions(now, leg, &output, &header, bytes, range.clone())?;
             let protected = matches!(leg.crypto, Crypto::Srtp(_));
             let stream = leg.streams.get_mut(mline).ok_or(Drop::OutputGone)?;
             let view = bytes.get_mut(range.clone()).ok_or(Drop::NoHeadroom)?;
-            let mut view = Packet::parse(view).map_err(|_| Drop::RtpMalformed)?;
-            let timestamp = view.header().timestamp.wrapping_add(original.timestamp_offset);
-            view.set_timestamp(timestamp);
-            view.set_sequence(original.outgoing_index as u16);
-            view.set_ssrc(stream.local_ssrc);
+            let timestamp = header.timestamp.wrapping_add(original.timestamp_offset);
+            let sequence = original.outgoing_index as u16;
+            if !set_identity(view, payload_type, sequence, timestamp, stream.local_ssrc) {
+                return Err(Drop::RtpMalformed);
+            }
             match (stream.local_rtx_ssrc, stream.rtx_for(payload_type)) {
                 (Some(ssrc), Some(rtx)) => {
                     let sequence = stream.output.rtx_sequence;

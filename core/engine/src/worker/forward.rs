@@ -6,7 +6,7 @@ use std::ops::Range;
 use bifrons_rtc::Time;
 use bifrons_rtc::srtp::SrtpError;
 use bifrons_rtc::stream::{HistorySlab, Incoming, Outgoing};
-use bifrons_wire::rtp::{AbsSendTime, Packet, edit_extensions};
+use bifrons_wire::rtp::{AbsSendTime, Header, edit_extensions, set_identity};
 
 use super::Worker;
 use super::frames::{Arrived, OUTPUTS_MIN};
@@ -55,7 +55,7 @@ impl<D: Driver> Worker<D> {
         may_wait: bool,
     ) {
         self.driver.lay_down(&buffer);
-        let may_wait = may_wait && !packet.marker;
+        let may_wait = may_wait && !packet.header.marker;
         if self.frames.add(now, source, Arrived { buffer: Some(buffer), packet }, may_wait) {
             self.forward_frame(now, source);
         }
@@ -66,7 +66,7 @@ impl<D: Driver> Worker<D> {
         let stream =
             self.legs.get_mut(source.leg).and_then(|leg| leg.streams.get_mut(usize::from(source.mline)));
         let Some(stream) = stream.filter(|stream| stream.taps.is_some()) else { return };
-        let bytes = self.driver.bytes(buffer).get(packet.start..packet.start + packet.len);
+        let bytes = self.driver.bytes(buffer).get(packet.range());
         let offered = Tap::offer(&mut stream.taps, now, packet.index, bytes.unwrap_or_default());
         (0..offered.full).for_each(|_| self.counters.count(Drop::TapFull));
         if let Some(tap) = offered.ended {
@@ -123,20 +123,14 @@ impl<D: Driver> Worker<D> {
 
     /// Copies a decrypted packet into another worker's ring.
     fn send_across(&mut self, worker: u8, source: StreamRef, buffer: &Buffer, packet: &Placed) {
-        let bytes = self.driver.bytes(buffer).get(packet.start..packet.start + packet.len);
+        let bytes = self.driver.bytes(buffer).get(packet.range());
         let (Some(bytes), Some(Some(ring))) = (bytes, self.cross.to.get_mut(usize::from(worker))) else {
             return self.counters.count(Drop::ReplicaGone);
         };
         let mut slot = [0; CROSS_BYTES];
         let Some(room) = slot.get_mut(..bytes.len()) else { return self.counters.count(Drop::ReplicaFull) };
         room.copy_from_slice(bytes);
-        let message = Cross::Packet {
-            source,
-            ssrc: packet.ssrc,
-            index: packet.index,
-            len: packet.len as u16,
-            bytes: slot,
-        };
+        let message = Cross::Packet { source, index: packet.index, len: packet.len as u16, bytes: slot };
         match ring.push(message) {
             Ok(()) => {
                 self.counters.add(Work::Replicated, 1);
@@ -185,9 +179,10 @@ impl<'a> Way<'a> {
     ) -> Result<(), Drop> {
         let Self { leg, source, output, socket, remote } = self;
         let Arrived { buffer, packet } = arrived;
-        let payload_type = output.payload_type(packet.payload_type).ok_or(Drop::PayloadType)?;
+        let Header { payload_type, ssrc, timestamp, .. } = packet.header;
+        let payload_type = output.payload_type(payload_type).ok_or(Drop::PayloadType)?;
         let stream = leg.streams.get_mut(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
-        let incoming = Incoming { ssrc: packet.ssrc, index: packet.index, timestamp: packet.timestamp };
+        let incoming = Incoming { ssrc, index: packet.index, timestamp };
         let outgoing = stream.output.rewriter.forward(incoming, now).map_err(|_| Drop::RewriteRefused)?;
         stream.output.feed = Some(*source);
         let target = match in_place {
@@ -216,7 +211,7 @@ impl<'a> Way<'a> {
 fn copy<D: Driver>(driver: &mut D, from: &Buffer, packet: &Placed) -> Option<Buffer> {
     let to = driver.allocate()?;
     let (source, target) = driver.bytes_pair(from, &to);
-    let range = packet.start..packet.start + packet.len;
+    let range = packet.range();
     if let (Some(source), Some(target)) = (source.get(range.clone()), target.get_mut(range)) {
         target.copy_from_slice(source);
     }
@@ -233,15 +228,13 @@ fn write(
     bytes: &mut [u8],
     packet: &Placed,
 ) -> Result<Range<usize>, Drop> {
-    let mline = usize::from(output.to.mline);
-    let range = write_header(now, leg, output, payload_type, bytes, packet.start..packet.start + packet.len)?;
-    let stream = leg.streams.get_mut(mline).ok_or(Drop::OutputGone)?;
+    let range = write_extensions(now, leg, output, &packet.header, bytes, packet.range())?;
+    let stream = leg.streams.get_mut(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
     let view = bytes.get_mut(range.clone()).ok_or(Drop::NoHeadroom)?;
-    let mut view = Packet::parse(view).map_err(|_| Drop::RtpMalformed)?;
-    view.set_sequence(outgoing.sequence);
-    view.set_timestamp(outgoing.timestamp);
-    view.set_ssrc(stream.local_ssrc);
-    stream.output.statistics.on_packet(outgoing.timestamp, view.payload().len(), now);
+    if !set_identity(view, payload_type, outgoing.sequence, outgoing.timestamp, stream.local_ssrc) {
+        return Err(Drop::RtpMalformed);
+    }
+    stream.output.statistics.on_packet(outgoing.timestamp, packet.payload_len, now);
     stream.shared.add(Word::OutPackets, 1);
     stream.shared.add(Word::OutBytes, range.len() as u64);
     Ok(range)
@@ -265,12 +258,12 @@ fn keep_ciphertext(
     }
 }
 
-/// Rewrites header extensions and payload type for an output.
-pub(super) fn write_header(
+/// Rewrites header extensions for an output.
+pub(super) fn write_extensions(
     now: Time,
     leg: &mut Leg,
     output: &RouteOutput,
-    payload_type: u8,
+    header: &Header,
     bytes: &mut [u8],
     range: Range<usize>,
 ) -> Result<Range<usize>, Drop> {
@@ -292,13 +285,11 @@ pub(super) fn write_header(
         }
     }
     let set = set.get(..used).unwrap_or_default();
-    let range = edit_extensions(bytes, range, &output.extensions, set).map_err(|_| Drop::NoHeadroom)?;
+    let range =
+        edit_extensions(bytes, range, header, &output.extensions, set).map_err(|_| Drop::NoHeadroom)?;
     if ids.transport_cc != 0 {
         leg.transport_sequence = leg.transport_sequence.wrapping_add(1);
     }
-    let view = bytes.get_mut(range.clone()).ok_or(Drop::NoHeadroom)?;
-    let mut view = Packet::parse(view).map_err(|_| Drop::RtpMalformed)?;
-    view.set_payload_type(payload_type);
     Ok(range)
 }
 

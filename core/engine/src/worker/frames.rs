@@ -122,6 +122,8 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use bifrons_wire::rtp::Packet;
+
     use super::*;
     use crate::id::LegId;
 
@@ -130,16 +132,8 @@ mod tests {
     }
 
     fn arrived(number: u32) -> Arrived {
-        let packet = Placed {
-            start: 0,
-            len: 0,
-            ssrc: 0,
-            index: 0,
-            timestamp: 0,
-            payload_type: 0,
-            marker: false,
-            mline: 0,
-        };
+        let bytes = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let packet = Placed::new(0, &Packet::parse(&bytes[..]).unwrap(), 0, 0);
         Arrived { buffer: Some(Buffer(number)), packet }
     }
 

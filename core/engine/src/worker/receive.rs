@@ -32,24 +32,27 @@ pub(super) fn srtp_drop(error: SrtpError) -> Drop {
     }
 }
 
-/// A decrypted packet: its place in the buffer, and what its outputs need of its header.
+/// A decrypted packet: its place in the buffer, and its header, which is parsed once.
 pub(super) struct Placed {
     pub mline: u8,
-    pub payload_type: u8,
-    pub marker: bool,
     pub start: usize,
     pub len: usize,
-    pub ssrc: u32,
+    /// Bytes of payload, padding left out.
+    pub payload_len: usize,
     /// Extended sequence number.
     pub index: u64,
-    pub timestamp: u32,
+    pub header: Header,
 }
 
 impl Placed {
-    /// A packet at this place, with the SSRC and the number that it has in its stream.
-    pub(super) fn new(mline: u8, header: &Header, place: Range<usize>, ssrc: u32, index: u64) -> Self {
-        let Header { payload_type, marker, timestamp, .. } = *header;
-        Self { mline, payload_type, marker, start: place.start, len: place.len(), ssrc, index, timestamp }
+    /// A packet that starts here, with the number that it has in its stream.
+    pub(super) fn new(mline: u8, packet: &Packet<&[u8]>, start: usize, index: u64) -> Self {
+        let (len, payload_len) = (packet.bytes().len(), packet.payload().len());
+        Self { mline, start, len, payload_len, index, header: *packet.header() }
+    }
+
+    pub(super) fn range(&self) -> Range<usize> {
+        self.start..self.start + self.len
     }
 }
 
@@ -158,7 +161,7 @@ impl<D: Driver> Worker<D> {
         let media_key = self.media_key(id.slot());
         let buffer = self.driver.bytes(&received.buffer);
         let mut range = received.start..received.start + len;
-        let packet = Packet::at(buffer, range.clone()).map_err(|_| Drop::RtpMalformed)?;
+        let mut packet = Packet::at(buffer, range.clone()).map_err(|_| Drop::RtpMalformed)?;
         let header = *packet.header();
         let leg = self.legs.get_mut(id).ok_or(Drop::UnknownSource)?;
 
@@ -217,16 +220,15 @@ impl<D: Driver> Worker<D> {
             return Err(Drop::NotReceiving);
         }
         let kind = stream.payload_kind(header.payload_type);
-        let mut ssrc = header.ssrc;
         if what.rtx || matches!(kind, PayloadKind::Rtx(_)) {
             let (PayloadKind::Rtx(repairs), Some(primary)) = (kind, stream.input.ssrc) else {
                 return Err(Drop::RtxOther);
             };
-            ssrc = primary;
             range = rtx_unwrap(buffer, range, repairs, primary).map_err(|_| Drop::RtxOther)?;
+            packet = Packet::at(buffer, range.clone()).map_err(|_| Drop::RtpMalformed)?;
         }
-        let packet = Packet::at(buffer, range.clone()).map_err(|_| Drop::RtpMalformed)?;
         let header = *packet.header();
+        let ssrc = header.ssrc;
 
         let input = &mut stream.input;
         if input.ssrc != Some(ssrc) {
@@ -240,7 +242,7 @@ impl<D: Driver> Worker<D> {
                     let index = index.ok_or(Drop::NoStream)?;
                     stream.shared.add(Word::InPackets, 1);
                     stream.shared.add(Word::InBytes, range.len() as u64);
-                    return Ok(Placed::new(what.mline, &header, range, ssrc, index));
+                    return Ok(Placed::new(what.mline, &packet, range.start, index));
                 }
             }
             input.switch(ssrc, stream.clock_hz, now);
@@ -275,6 +277,7 @@ impl<D: Driver> Worker<D> {
             history.store(&mut self.slab, index, packet.bytes());
         }
         let mline = what.mline;
+        let placed = Placed::new(mline, &packet, range.start, index);
         let source = StreamRef { leg: id, mline };
         if let Some(began) = began {
             stream.silent_s = began.silence.as_secs() as u32;
@@ -288,7 +291,7 @@ impl<D: Driver> Worker<D> {
         if gave_up {
             self.request_keyframe(now, source);
         }
-        Ok(Placed::new(mline, &header, range, ssrc, index))
+        Ok(placed)
     }
 
     pub(super) fn tell_dtmf(&mut self, id: LegId, mline: u8, event: u8, duration: u32) {

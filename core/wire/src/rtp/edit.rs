@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::{FIXED_HEADER_LEN, Header, ONE_BYTE_PROFILE, RtpError, TWO_BYTE_PROFILE};
+use super::{FIXED_HEADER_LEN, Header, ONE_BYTE_PROFILE, TWO_BYTE_PROFILE};
 use crate::bytes::put;
 
 /// Longest extension block [`edit_extensions`] writes, bytes without the four-byte head.
@@ -45,7 +45,8 @@ impl ExtensionMap {
     }
 }
 
-/// Rewrites the header extensions of the packet at `packet` in `buffer` and gives its new place.
+/// Rewrites the header extensions of the packet at `packet` in `buffer`, whose header is `header`, and gives its
+/// new place.
 ///
 /// The extensions of `set` come first, in order; those that `map` lets go on follow, except where `set` names
 /// their new id too. (A reader may stop after some number of elements: ours must be among the first.) The block is one-byte where every element fits that form (RFC 8285
@@ -55,11 +56,12 @@ impl ExtensionMap {
 pub fn edit_extensions(
     buffer: &mut [u8],
     packet: Range<usize>,
+    header: &Header,
     map: &ExtensionMap,
     set: &[(u8, &[u8])],
 ) -> Result<Range<usize>, EditError> {
-    let bytes = buffer.get(packet.clone()).ok_or(EditError::Range)?;
-    let header = Header::parse(bytes)?;
+    let bytes =
+        buffer.get(packet.clone()).filter(|bytes| header.len() <= bytes.len()).ok_or(EditError::Range)?;
     if header.extension_profile.is_none() && set.is_empty() {
         return Ok(packet);
     }
@@ -111,10 +113,8 @@ pub fn edit_extensions(
 /// Why a header was not rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EditError {
-    /// The packet's range is not within the buffer.
+    /// The packet's range is not within the buffer, or shorter than its header.
     Range,
-    /// What stands there is not an RTP packet.
-    Rtp(RtpError),
     /// The header does not fit into the room before the payload.
     NoHeadroom,
     /// An element has id 0 or is longer than 255 bytes.
@@ -123,17 +123,10 @@ pub enum EditError {
     BlockTooLong,
 }
 
-impl From<RtpError> for EditError {
-    fn from(error: RtpError) -> Self {
-        EditError::Rtp(error)
-    }
-}
-
 impl fmt::Display for EditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EditError::Range => f.write_str("packet range outside its buffer"),
-            EditError::Rtp(error) => error.fmt(f),
             EditError::NoHeadroom => f.write_str("no room before the packet for a longer header"),
             EditError::Element => f.write_str("header extension with id 0 or more than 255 bytes"),
             EditError::BlockTooLong => {
@@ -152,6 +145,16 @@ mod tests {
     use proptest::prelude::*;
 
     const HEADROOM: usize = 96;
+
+    fn edit(
+        buffer: &mut [u8],
+        at: Range<usize>,
+        map: &ExtensionMap,
+        set: &[(u8, &[u8])],
+    ) -> Result<Range<usize>, EditError> {
+        let header = Header::parse(&buffer[at.clone()]).unwrap();
+        edit_extensions(buffer, at, &header, map, set)
+    }
 
     fn buffer(packet: &[u8]) -> (Vec<u8>, Range<usize>) {
         let mut buffer = vec![0xee; HEADROOM];
@@ -173,7 +176,7 @@ mod tests {
     #[test]
     fn adds_replaces_and_removes_without_moving_the_payload() {
         let (mut b, at) = buffer(&plain());
-        let added = edit_extensions(&mut b, at.clone(), &ExtensionMap::KEEP, &[(4, b"0"), (1, &[0x85])]);
+        let added = edit(&mut b, at.clone(), &ExtensionMap::KEEP, &[(4, b"0"), (1, &[0x85])]);
         let added = added.unwrap();
         assert_eq!(added, at.start - 8..at.end);
         assert_eq!(extensions(&b, &added), [(4, b"0".to_vec()), (1, vec![0x85])]);
@@ -182,10 +185,10 @@ mod tests {
         assert_eq!(p.payload(), &plain()[16..]);
 
         let map = ExtensionMap::KEEP.map(4, 9);
-        let again = edit_extensions(&mut b, added, &map, &[(1, &[0x11]), (3, &[1, 2, 3])]).unwrap();
+        let again = edit(&mut b, added, &map, &[(1, &[0x11]), (3, &[1, 2, 3])]).unwrap();
         assert_eq!(extensions(&b, &again), [(1, vec![0x11]), (3, vec![1, 2, 3]), (9, b"0".to_vec())]);
 
-        let bare = edit_extensions(&mut b, again, &ExtensionMap::DROP, &[]).unwrap();
+        let bare = edit(&mut b, again, &ExtensionMap::DROP, &[]).unwrap();
         assert_eq!(bare, at);
         assert_eq!(&b[bare], &plain()[..]);
     }
@@ -194,10 +197,10 @@ mod tests {
     fn two_byte_only_where_needed() {
         let (mut b, at) = buffer(&plain());
         let long = [5u8; 17];
-        let at = edit_extensions(&mut b, at, &ExtensionMap::KEEP, &[(1, &[1]), (2, &long)]).unwrap();
+        let at = edit(&mut b, at, &ExtensionMap::KEEP, &[(1, &[1]), (2, &long)]).unwrap();
         let header = Header::parse(&b[at.clone()]).unwrap();
         assert_eq!(header.extension_profile, Some(TWO_BYTE_PROFILE));
-        let at = edit_extensions(&mut b, at, &ExtensionMap::KEEP.map(2, 0), &[]).unwrap();
+        let at = edit(&mut b, at, &ExtensionMap::KEEP.map(2, 0), &[]).unwrap();
         assert_eq!(Header::parse(&b[at]).unwrap().extension_profile, Some(ONE_BYTE_PROFILE));
     }
 
@@ -207,15 +210,18 @@ mod tests {
         let before = b.clone();
         let long = [0u8; 300];
         let keep = &ExtensionMap::KEEP;
-        assert_eq!(edit_extensions(&mut b, at.clone(), keep, &[(0, &[1])]), Err(EditError::Element));
-        assert_eq!(edit_extensions(&mut b, at.clone(), keep, &[(1, &long)]), Err(EditError::Element));
+        assert_eq!(edit(&mut b, at.clone(), keep, &[(0, &[1])]), Err(EditError::Element));
+        assert_eq!(edit(&mut b, at.clone(), keep, &[(1, &long)]), Err(EditError::Element));
         let two = [(1, &long[..200]), (2, &long[..100])];
-        assert_eq!(edit_extensions(&mut b, at.clone(), keep, &two), Err(EditError::BlockTooLong));
+        assert_eq!(edit(&mut b, at.clone(), keep, &two), Err(EditError::BlockTooLong));
         let one = [(1, &long[..100])];
-        assert_eq!(edit_extensions(&mut b, at.clone(), keep, &one), Err(EditError::NoHeadroom));
-        assert_eq!(edit_extensions(&mut b, at.start..9999, keep, &one), Err(EditError::Range));
+        assert_eq!(edit(&mut b, at.clone(), keep, &one), Err(EditError::NoHeadroom));
+        let header = Header::parse(&b[at.clone()]).unwrap();
+        let mut at_range = |range| edit_extensions(&mut b, range, &header, keep, &one);
+        assert_eq!(at_range(at.start..9999), Err(EditError::Range));
+        assert_eq!(at_range(at.start..at.start + header.len() - 1), Err(EditError::Range));
         #[expect(clippy::reversed_empty_ranges, reason = "a hostile range")]
-        let reversed = edit_extensions(&mut b, 90..80, keep, &one);
+        let reversed = at_range(90..80);
         assert_eq!(reversed, Err(EditError::Range));
         assert_eq!(b, before);
     }
@@ -231,9 +237,10 @@ mod tests {
             buffer.push(0x80 | first & 0x3f);
             buffer.extend(&bytes);
             let at = room..buffer.len();
+            let Ok(header) = Header::parse(&buffer[at.clone()]) else { return Ok(()) };
             let old = Packet::parse(buffer[at.clone()].to_vec());
             let set: Vec<(u8, &[u8])> = set.iter().map(|(id, value)| (*id, &value[..])).collect();
-            if let Ok(new) = edit_extensions(&mut buffer, at, &ExtensionMap::KEEP, &set) {
+            if let Ok(new) = edit_extensions(&mut buffer, at, &header, &ExtensionMap::KEEP, &set) {
                 let Ok(old) = old else { return Ok(()) };
                 let new = Packet::at(&buffer, new).unwrap();
                 prop_assert_eq!(old.payload(), new.payload());

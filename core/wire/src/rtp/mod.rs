@@ -19,7 +19,7 @@ pub use edit::{EXTENSION_BLOCK_LEN_MAX, EditError, ExtensionMap, edit_extensions
 pub use event::{EVENT_LEN, EventError, TelephoneEvent};
 pub use extension::{EXTENSIONS_MAX, Extension, Extensions};
 pub use header::{Header, RtpError};
-pub use packet::Packet;
+pub use packet::{Packet, set_identity};
 pub use rtx::{RtxError, rtx_unwrap, rtx_wrap};
 pub use values::{AbsSendTime, AudioLevel, MID_LEN_MAX, mid, transport_sequence};
 

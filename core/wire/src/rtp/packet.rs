@@ -137,6 +137,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Packet<B> {
     }
 }
 
+/// Gives a packet that goes on its new payload type, sequence number, timestamp and SSRC, all of the fixed header but
+/// the marker bit, without a look at the rest. `false`: there are fewer bytes than a fixed header has.
+#[must_use]
+pub fn set_identity(packet: &mut [u8], payload_type: u8, sequence: u16, timestamp: u32, ssrc: u32) -> bool {
+    let Some(fixed) = packet.first_chunk_mut::<FIXED_HEADER_LEN>() else { return false };
+    let [_, second, rest @ ..] = fixed;
+    *second = *second & 0x80 | payload_type & 0x7f;
+    put(rest, 0, &sequence.to_be_bytes());
+    put(rest, 2, &timestamp.to_be_bytes());
+    put(rest, 6, &ssrc.to_be_bytes());
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +190,22 @@ mod tests {
         assert_eq!(*again.header(), header);
         assert_eq!((again.payload()[0], again.extension(2).unwrap()[1]), (0x55, 0x77));
         assert_eq!((header.payload_type, header.marker), (127, false));
+    }
+
+    #[test]
+    fn a_new_identity_is_what_the_setters_set() {
+        for len in [12, packet().len()] {
+            let (mut a, mut b) = (packet()[..len].to_vec(), packet()[..len].to_vec());
+            (a[0], b[0]) = (0x80, 0x80);
+            let mut p = Packet::parse(&mut a[..]).unwrap();
+            p.set_payload_type(0xff);
+            p.set_sequence(7);
+            p.set_timestamp(8);
+            p.set_ssrc(9);
+            assert!(set_identity(&mut b, 0xff, 7, 8, 9));
+            assert_eq!(a, b);
+        }
+        assert!(!set_identity(&mut [0; 11], 1, 2, 3, 4));
     }
 
     #[test]

@@ -33,8 +33,9 @@ pub struct AbsSendTime(pub u32);
 impl AbsSendTime {
     /// From nanoseconds of any steady clock; only differences mean something.
     pub fn from_nanos(nanos: u64) -> Self {
-        let fixed = (u128::from(nanos) << 18) / 1_000_000_000;
-        AbsSendTime((fixed & 0x00ff_ffff) as u32)
+        // The value starts over each 64 s; what is left of them fits, shifted, in 64 bits.
+        let fixed = ((nanos % 64_000_000_000) << 18) / 1_000_000_000;
+        AbsSendTime(fixed as u32)
     }
 
     /// Reads the extension's value.
@@ -79,7 +80,10 @@ mod tests {
     fn abs_send_time_wraps_after_64_s() {
         assert_eq!(AbsSendTime::from_nanos(1_000_000_000), AbsSendTime(1 << 18));
         assert_eq!(AbsSendTime::from_nanos(64_000_000_000), AbsSendTime(0));
-        assert_eq!(AbsSendTime::from_nanos(u64::MAX).0 >> 24, 0);
+        for nanos in [0, 3_814, 3_815, 63_999_999_999, 64_000_003_815, u64::MAX - 1, u64::MAX] {
+            let exact = (u128::from(nanos) << 18) / 1_000_000_000 % (1 << 24);
+            assert_eq!(u128::from(AbsSendTime::from_nanos(nanos).0), exact, "{nanos}");
+        }
         assert_eq!(AbsSendTime::parse(&AbsSendTime(0x01_02_03).to_bytes()), Some(AbsSendTime(0x01_02_03)));
     }
 
