@@ -2,7 +2,7 @@
 
 use bifrons_wire::rtp::{
     AbsSendTime, AudioLevel, ExtensionMap, Header, Packet, TelephoneEvent, edit_extensions, mid, rtx_unwrap,
-    rtx_wrap, transport_sequence,
+    rtx_wrap, set_identity, transport_sequence,
 };
 
 /// Room before the packet, as the engine's buffers have it.
@@ -32,6 +32,9 @@ fn fields(data: &[u8]) {
     packet.set_timestamp(2);
     packet.set_ssrc(3);
     packet.set_payload_type(4);
+    let mut other = data.to_vec();
+    assert!(set_identity(&mut other, 4, 1, 2, 3));
+    assert_eq!(packet.bytes(), other);
     packet.set_marker(true);
     packet.payload_mut().fill(5);
     let header = *packet.header();
@@ -47,7 +50,9 @@ fn edits(data: &[u8], packet: &Packet<&[u8]>) {
     let set = [(data[2] % 18, value), (14, &b"audio"[..])];
     for map in [ExtensionMap::KEEP, ExtensionMap::DROP, ExtensionMap::KEEP.map(1, 3).map(2, 0)] {
         let mut buffer = buffer.clone();
-        let Ok(edited) = edit_extensions(&mut buffer, at.clone(), &map, &set) else { continue };
+        let Ok(edited) = edit_extensions(&mut buffer, at.clone(), packet.header(), &map, &set) else {
+            continue;
+        };
         let Ok(edited) = Packet::at(&buffer, edited) else { panic!("an edited packet is one") };
         assert_eq!(edited.payload(), packet.payload());
         assert!(edited.csrcs().eq(packet.csrcs()));
