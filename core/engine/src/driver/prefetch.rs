@@ -1,7 +1,7 @@
 //! Asks the processor for memory before it is needed.
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Asks for the cache line at an address. The program sees nothing of it, whatever the address is.
 #[inline(always)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bifrons_rtc::Time;
 
 use super::Keys;
-use crate::driver::SocketKey;
+use crate::driver::{SocketKey, prefetch};
 use crate::media::Latching;
 
 /// How long after a new remote description a source may be learnt that the SDP does not name.
@@ -15,24 +15,25 @@ pub(crate) const LATCH_WINDOW: Duration = Duration::from_secs(10);
 /// from the SDP's own address wins over it.
 pub(crate) const LATCH_PACKETS: u32 = 50;
 
-/// An RTP leg's sockets and addresses.
+/// An RTP leg's sockets and addresses. What each packet needs comes first.
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct RtpTransport {
-    pub rtp_socket: Option<SocketKey>,
-    pub rtcp_socket: Option<SocketKey>,
-    /// RTP and RTCP share a port.
-    pub mux: bool,
-    pub shared: Option<SharedFlows>,
-    latching: Latching,
-    /// The SDP's addresses.
-    signalled: Option<SocketAddr>,
-    signalled_rtcp: Option<SocketAddr>,
     /// The source that media come from.
     learnt: Option<SocketAddr>,
+    heard: u32,
+    latching: Latching,
+    /// RTP and RTCP share a port.
+    pub mux: bool,
+    pub rtp_socket: Option<SocketKey>,
+    /// The SDP's address.
+    signalled: Option<SocketAddr>,
+    pub shared: Option<SharedFlows>,
+    pub rtcp_socket: Option<SocketKey>,
+    signalled_rtcp: Option<SocketAddr>,
     learnt_rtcp: Option<SocketAddr>,
     /// Until when a source may be learnt.
     armed_until: Option<Time>,
-    heard: u32,
 }
 
 /// What a leg has of shared ports.
@@ -100,6 +101,12 @@ impl RtpTransport {
             armed_until: None,
             heard: 0,
         }
+    }
+
+    /// Asks the processor for what a packet needs.
+    #[inline(always)]
+    pub(crate) fn ask(&self) {
+        prefetch::part(self, std::mem::offset_of!(Self, rtcp_socket));
     }
 
     /// A new remote description: the only thing that arms latching again.

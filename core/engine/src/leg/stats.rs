@@ -1,18 +1,19 @@
 //! Statistics of an m-line, written by its worker and read by the control side.
 
+use crate::driver::prefetch::LINE;
 use crate::media::StreamStats;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
-/// A word of [`StreamShared`].
+/// A word of [`StreamShared`]. Those that each packet changes come first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Word {
     InPackets,
     InBytes,
+    InLost,
+    InJitter,
     OutPackets,
     OutBytes,
-    InLost,
     OutLost,
-    InJitter,
     OutJitter,
     RoundTripUs,
     NacksSent,
@@ -26,8 +27,14 @@ pub(crate) enum Word {
 
 const WORDS: usize = 14;
 
+const _: () = assert!(Word::OutBytes as usize * size_of::<u64>() < LINE);
+
 /// One writer, relaxed load and store. Each word stands for itself: a report may show a packet whose
 /// bytes are in the next report.
+///
+/// What each packet changes is one line, and the counts of references, which the control side changes, are in
+/// another.
+#[repr(align(64))]
 #[derive(Debug, Default)]
 pub(crate) struct StreamShared {
     words: [AtomicU64; WORDS],

@@ -1,5 +1,6 @@
 //! One m-line of a leg: what was negotiated, what comes in and what goes out.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bifrons_rtc::stream::{
 };
 
 use super::{Route, StreamShared};
-use crate::driver::prefetch;
+use crate::driver::prefetch::{self, LINE};
 use crate::media::{Extension, Feedback, MediaError, MediaKind, StreamConfig, StreamRef};
 use crate::tap::Tap;
 
@@ -46,48 +47,50 @@ pub(crate) struct ExtensionIds {
     pub abs_send_time: u8,
 }
 
-/// One m-line.
+/// One m-line. A packet needs the first line of it, and the first lines of the half that it goes through.
+#[repr(C, align(64))]
 pub(crate) struct Stream {
-    pub kind: MediaKind,
-    pub send: bool,
-    pub recv: bool,
-    pub feedback: Feedback,
-    pub remote_ssrcs: Vec<u32>,
-    pub remote_rtx_ssrc: Option<u32>,
-    pub local_ssrc: u32,
-    pub local_rtx_ssrc: Option<u32>,
-    pub cname: Box<str>,
-    pub extensions: ExtensionIds,
-    pub clock_hz: u32,
-    mid: [u8; 16],
-    mid_len: u8,
-    /// By number: number, what it is, and for RTX what it repairs.
-    payload: Vec<(u8, PayloadKind)>,
     pub route: Option<Box<Route>>,
     /// Who gets a copy of what comes in.
     pub taps: Option<Box<Tap>>,
-    pub input: Input,
-    pub output: OutputState,
     pub shared: Arc<StreamShared>,
+    /// By number: number, what it is, and for RTX what it repairs.
+    payload: Vec<(u8, PayloadKind)>,
+    pub extensions: ExtensionIds,
+    pub kind: MediaKind,
+    pub send: bool,
+    pub recv: bool,
+    mid_len: u8,
+    pub local_ssrc: u32,
+    pub clock_hz: u32,
+    pub input: Input,
+    pub remote_rtx_ssrc: Option<u32>,
+    mid: [u8; 16],
+    pub output: OutputState,
+    pub feedback: Feedback,
+    pub remote_ssrcs: Vec<u32>,
+    pub local_rtx_ssrc: Option<u32>,
+    pub cname: Box<str>,
     /// How long the last silence was, seconds; for the notice.
     pub silent_s: u32,
     /// Packets lost in the last second: uplink, downlink; for the notice.
     pub slow: [u32; 2],
 }
 
-/// The receiving half.
+/// The receiving half. What each packet needs comes first.
+#[repr(C)]
 pub(crate) struct Input {
     pub ssrc: Option<u32>,
     pub last_at: Time,
-    pub statistics: ReceiveStatistics,
-    pub activity: Activity,
-    pub dtmf: DtmfDetector,
-    pub keyframes: KeyframeThrottle,
-    pub cap: BitrateCap,
     /// Video with negotiated NACK only.
     pub nack: Option<Box<NackGenerator>>,
     /// Video only: what outputs' NACKs are answered from.
     pub history: Option<Box<History>>,
+    pub activity: Activity,
+    pub statistics: ReceiveStatistics,
+    pub dtmf: DtmfDetector,
+    pub keyframes: KeyframeThrottle,
+    pub cap: BitrateCap,
     pub twcc: Option<Box<TwccReceiver>>,
     pub clock: SenderClock,
     pub lost_prior: i64,
@@ -103,20 +106,33 @@ pub(crate) struct Former {
     left_at: Time,
 }
 
-/// The sending half.
+/// The sending half. What each packet needs comes first.
+#[repr(C)]
 pub(crate) struct OutputState {
-    pub rewriter: Rewriter,
-    pub statistics: SendStatistics,
-    pub responder: Option<Box<NackResponder>>,
+    /// The source that was forwarded last.
+    pub feed: Option<StreamRef>,
     /// Video with NACK and no RTX on an SRTP leg: packets as they were sent, by outgoing index. They are sent
     /// again byte for byte, since an index is protected once.
     pub ciphertext: Option<Box<History>>,
+    pub statistics: SendStatistics,
+    pub rewriter: Rewriter,
+    pub responder: Option<Box<NackResponder>>,
     pub rtx_sequence: u16,
-    /// The source that was forwarded last.
-    pub feed: Option<StreamRef>,
     pub lost_prior: i64,
     pub packets_prior: u64,
 }
+
+/// Where ends what an incoming packet needs, and an outgoing one, bytes.
+const INPUT_HOT_END: usize =
+    offset_of!(Stream, input) + offset_of!(Input, statistics) + ReceiveStatistics::HOT_BYTES;
+const OUTPUT_HOT_END: usize =
+    offset_of!(Stream, output) + offset_of!(OutputState, rewriter) + Rewriter::HOT_BYTES;
+
+// One line for both, five more to receive, four more to send.
+const _: () = assert!(offset_of!(Stream, input) == LINE);
+const _: () = assert!(INPUT_HOT_END <= 6 * LINE);
+const _: () = assert!(offset_of!(Stream, mid) % LINE == 0);
+const _: () = assert!(OUTPUT_HOT_END - offset_of!(Stream, mid) <= 4 * LINE);
 
 impl Stream {
     /// Checks and compiles what was negotiated.
@@ -265,6 +281,19 @@ impl Stream {
     /// The value of `a=mid`; empty where there is none.
     pub(crate) fn mid(&self) -> &[u8] {
         self.mid.get(..usize::from(self.mid_len)).unwrap_or_default()
+    }
+
+    /// Asks the processor for what an incoming packet needs.
+    #[inline(always)]
+    pub(crate) fn ask_input(&self) {
+        prefetch::part(self, INPUT_HOT_END);
+    }
+
+    /// Asks the processor for what an outgoing packet needs.
+    #[inline(always)]
+    pub(crate) fn ask_output(&self) {
+        prefetch::first(self);
+        prefetch::part(&self.mid, OUTPUT_HOT_END - offset_of!(Self, mid));
     }
 
     /// Asks the processor for the payload types.

@@ -153,10 +153,7 @@ struct Way<'a> {
 impl<'a> Way<'a> {
     /// The way, if it is open.
     fn to(source: StreamRef, output: &'a RouteOutput, legs: &'a mut LegTable) -> Result<Self, Drop> {
-        let leg = legs
-            .get_mut(output.to.leg)
-            .filter(|leg| leg.up && leg.closing.is_none())
-            .ok_or(Drop::OutputGone)?;
+        let leg = legs.get_mut(output.to.leg).filter(|leg| leg.up).ok_or(Drop::OutputGone)?;
         let path = leg.rtp_path();
         let stream = leg.streams.get_mut(usize::from(output.to.mline)).ok_or(Drop::OutputGone)?;
         if !output.open || !stream.send {

@@ -10,7 +10,7 @@
 use super::{Worker, timer};
 use crate::driver::prefetch::{all, first, line};
 use crate::driver::{Driver, Received};
-use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Stream, Transport};
+use crate::leg::{Crypto, Leg, LegTable, RouteOutput, Transport};
 use crate::message::SocketTag;
 
 /// Packets that go together. What they need has to stay in the first cache until they are worked on.
@@ -43,7 +43,7 @@ impl<D: Driver> Worker<D> {
             stream.iter().for_each(|stream| stream.ask_input());
         }
         for stream in streams.iter().flatten() {
-            all(&*stream.shared);
+            first(&*stream.shared);
             stream.ask_payload();
             stream.route.iter().for_each(|route| first(&**route));
         }
@@ -62,7 +62,7 @@ impl<D: Driver> Worker<D> {
             stream.iter().for_each(|stream| stream.ask_output());
         }
         for stream in streams.iter().flatten() {
-            all(&*stream.shared);
+            first(&*stream.shared);
         }
         next.len()
     }
@@ -113,7 +113,7 @@ pub(super) fn ask_ahead(legs: &LegTable, next: &[RouteOutput]) {
         leg.streams.first().iter().for_each(|stream| stream.ask_output());
     }
     if let Some(stream) = at(1).and_then(|leg| leg.streams.first()) {
-        all(&*stream.shared);
+        first(&*stream.shared);
     }
 }
 
@@ -125,31 +125,22 @@ fn ask_transport(leg: &Leg) {
 
 fn ask_incoming(leg: &Leg) {
     first(&leg.ssrcs[..]);
+    ask_addresses(leg);
     if let Crypto::Srtp(keys) = &leg.crypto {
         keys.ask_inbound(line);
     }
 }
 
 fn ask_outgoing(leg: &Leg) {
+    ask_addresses(leg);
     if let Crypto::Srtp(keys) = &leg.crypto {
         keys.outbound.hot_lines(line);
     }
 }
 
-impl Stream {
-    fn ask_input(&self) {
-        all(&self.input);
-        first(&self.route);
-        first(&self.shared);
-        first(&self.extensions);
-    }
-
-    fn ask_output(&self) {
-        self.output.rewriter.hot_lines(line);
-        all(&self.output.statistics);
-        first(&self.output.feed);
-        first(&self.shared);
-        first(&self.extensions);
-        first(&self.local_ssrc);
+/// A phone's leg has its addresses in its transport, a browser's before it.
+fn ask_addresses(leg: &Leg) {
+    if let Transport::Rtp(rtp) = &leg.transport {
+        rtp.ask();
     }
 }

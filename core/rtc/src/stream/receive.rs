@@ -18,24 +18,25 @@ pub struct Received {
     pub duplicate: bool,
 }
 
-/// Statistics of one received source (RFC 3550 §6.4.1, §A.3, §A.8).
+/// Statistics of one received source (RFC 3550 §6.4.1, §A.3, §A.8). What each packet needs comes first.
+#[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct ReceiveStatistics {
-    clock_rate: u32,
     sequence: ExtendedSequence,
-    seen: Seen,
-    base: u64,
-    expected_prior: u64,
-    received_prior: u64,
-    in_run: u64,
-    transit: Option<u32>,
-    jitter_x16: u32,
-    last_sr: Option<(u32, Time)>,
-    mapping: Option<SrMapping>,
     /// Packets received, duplicates included.
     pub packets: u64,
     /// Payload bytes received.
     pub payload_bytes: u64,
+    base: u64,
+    in_run: u64,
+    transit: Option<u32>,
+    clock_rate: u32,
+    jitter_x16: u32,
+    seen: Seen,
+    expected_prior: u64,
+    received_prior: u64,
+    last_sr: Option<(u32, Time)>,
+    mapping: Option<SrMapping>,
     /// Packets that came a second time, or too late to know.
     pub duplicates: u64,
     /// Packets that came after a newer one.
@@ -47,6 +48,9 @@ pub struct ReceiveStatistics {
 }
 
 impl ReceiveStatistics {
+    /// So much of it, from its beginning, does a packet need.
+    pub const HOT_BYTES: usize = core::mem::offset_of!(Self, expected_prior);
+
     /// Statistics of a source whose timestamp counts `clock_rate` a second.
     pub fn new(clock_rate: u32) -> Self {
         ReceiveStatistics {

@@ -70,21 +70,24 @@ pub enum Refused {
 /// Loss and reordering within a source stay visible, also before its first packet; what was left out on purpose
 /// (pause, gate, selector) leaves no gap. Whatever comes in, an outgoing index is given at most once, so SRTP never protects one
 /// index with two contents.
+///
+/// What each packet needs comes first.
+#[repr(C)]
 #[derive(Debug, Clone)]
 pub struct Rewriter {
-    clock_rate: u32,
-    segments: [Segment; SEGMENTS],
-    /// Segments in use; the newest is the last.
-    used: usize,
-    /// What SRTP will have protected: a packet that it would refuse as too old has no place here either.
-    sent: RtpWindow,
     next_out: u64,
     highest_in: u64,
+    last_at: Time,
+    /// Segments in use; the newest is the last.
+    used: usize,
     last_in_timestamp: u32,
     last_out_timestamp: u32,
-    last_at: Time,
-    switched_at: Time,
+    clock_rate: u32,
     resume: bool,
+    /// What SRTP will have protected: a packet that it would refuse as too old has no place here either.
+    sent: RtpWindow,
+    segments: [Segment; SEGMENTS],
+    switched_at: Time,
     /// Packets refused as late.
     pub late: u64,
     /// Packets refused as duplicates.
@@ -125,17 +128,8 @@ impl Rewriter {
         }
     }
 
-    /// Names the memory that the next packet needs, so that it can be asked for before.
-    #[inline]
-    pub fn hot_lines(&self, mut line: impl FnMut(*const u8)) {
-        line((&raw const self.segments).cast());
-        line((&raw const self.used).cast());
-        line((&raw const self.next_out).cast());
-        line((&raw const self.switched_at).cast());
-        line((&raw const self.switches).cast());
-        let sent: *const u8 = (&raw const self.sent).cast();
-        (0..size_of::<RtpWindow>()).step_by(64).for_each(|at| line(sent.wrapping_add(at)));
-    }
+    /// So much of it, from its beginning, does a packet need while there is one source.
+    pub const HOT_BYTES: usize = core::mem::offset_of!(Self, segments) + size_of::<Segment>();
 
     /// Places one packet in the outgoing stream.
     pub fn forward(&mut self, packet: Incoming, now: Time) -> Result<Outgoing, Refused> {
