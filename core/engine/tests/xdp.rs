@@ -407,3 +407,13 @@ fn several_interfaces_share_the_buffers() {
         assert_eq!(exchange(&mut driver, to, 5, &peer, &[1, 172, 1_200]), (3, 6), "{:?}", driver.counters());
     }
 }
+
+/// The kernel lets a queue go a while after its socket is closed.
+#[test]
+fn a_queue_can_be_had_again_at_once() {
+    let Some(cable) = Cable::new(1) else { return };
+    cable.enter(0);
+    for _ in 0..50 {
+        drop(driver());
+    }
+}

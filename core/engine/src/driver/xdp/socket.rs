@@ -4,6 +4,7 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
+use std::time::Duration;
 
 use super::super::memory::Memory;
 use super::interface::Interface;
@@ -16,6 +17,10 @@ pub(super) const RING: u32 = 4_096;
 const SEND_BYTES: libc::c_int = 4 << 20;
 /// How many sends a call takes in copy mode; 32 where it is not set (Linux 6.17).
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// How long a start waits for a queue that another has. The kernel takes one back some time after its program has
+/// ended, even by a signal, and the next may be there before.
+const BUSY_MAX: Duration = Duration::from_secs(3);
+const BUSY_AGAIN: Duration = Duration::from_millis(10);
 
 /// A socket on one queue of an interface.
 pub(super) struct Socket {
@@ -73,10 +78,21 @@ impl Socket {
             sxdp_queue_id: queue,
             sxdp_shared_umem_fd: shared.map_or(0, |shared| shared.fd() as u32),
         };
-        // SAFETY: the name outlives the call and its size is given.
-        let result =
-            unsafe { libc::bind(fd, (&raw const name).cast(), size_of::<libc::sockaddr_xdp>() as u32) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+        let mut waited = Duration::ZERO;
+        loop {
+            // SAFETY: the name outlives the call and its size is given.
+            let result =
+                unsafe { libc::bind(fd, (&raw const name).cast(), size_of::<libc::sockaddr_xdp>() as u32) };
+            if result == 0 {
+                return Ok(socket);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::ResourceBusy || waited >= BUSY_MAX {
+                return Err(error);
+            }
+            std::thread::sleep(BUSY_AGAIN);
+            waited += BUSY_AGAIN;
+        }
     }
 
     pub(super) fn fd(&self) -> RawFd {
