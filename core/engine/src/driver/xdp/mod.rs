@@ -46,9 +46,11 @@ use socket::Socket;
 const FILL: usize = 2_048;
 /// Buffers that are kept for sends when an interface asks for more.
 const SENDS: usize = QUEUE + 512;
-/// Buffers besides those that wait for packets: to send, and for frames that interfaces have not sent yet, each
-/// interface its share. One that stands still keeps no more, so packets still come and others still send.
-const BUFFERS: usize = 2 * SENDS;
+/// Frames that interfaces have not sent yet, each interface its share: one that stands still keeps no more, so packets
+/// still come and others still send. For 12 ms at 250,000 packets a second.
+const SENDING: usize = 3_072;
+/// Buffers besides those that wait for packets.
+const BUFFERS: usize = SENDS + SENDING;
 /// As many packets of equal size to one destination go through the socket: one send with `UDP_SEGMENT` is
 /// cheaper than they are one by one.
 const RUN_MIN: u16 = 4;
@@ -322,7 +324,7 @@ impl Xdp {
 
     fn send_by(&mut self, way: Way, number: u16) {
         let send = *self.sockets.queue.send(number);
-        let sending_max = SENDS / self.devices.len().max(1);
+        let sending_max = SENDING / self.devices.len().max(1);
         let Some(device) = self.devices.get_mut(usize::from(way.device)) else { return };
         let local = self.locals.get(send.socket as usize).copied().flatten();
         let (Some(local), Some(destination)) = (local, send.destination.address()) else { return };
