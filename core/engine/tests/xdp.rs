@@ -100,6 +100,17 @@ fn acquaint(driver: &mut Xdp, to: SocketAddr, tag: u64, peer: &UdpSocket) {
     panic!("nothing goes by the ring: {:?}", driver.counters());
 }
 
+/// A driver on the cable with one socket, its address, and a peer that packets already reach by the ring.
+fn acquainted(cable: &Cable) -> (Xdp, SocketAddr, UdpSocket) {
+    cable.enter(0);
+    let (_, mut driver) = driver();
+    let (socket, to) = bound(0, false);
+    driver.add_socket(socket, 1).unwrap();
+    let (peer, _) = cable.within(1, || bound(1, false));
+    acquaint(&mut driver, to, 1, &peer);
+    (driver, to, peer)
+}
+
 #[test]
 fn packets_of_both_families_come_and_go_by_the_rings() {
     let Some(cable) = Cable::new(1) else { return };
@@ -123,12 +134,7 @@ fn packets_of_both_families_come_and_go_by_the_rings() {
 #[test]
 fn many_packets_go_round() {
     let Some(cable) = Cable::new(1) else { return };
-    cable.enter(0);
-    let (_, mut driver) = driver();
-    let (socket, to) = bound(0, false);
-    driver.add_socket(socket, 1).unwrap();
-    let (peer, _) = cable.within(1, || bound(1, false));
-    acquaint(&mut driver, to, 1, &peer);
+    let (mut driver, to, peer) = acquainted(&cable);
     for round in 0..400_u32 {
         for n in 0..40_u32 {
             peer.send_to(&[round.to_be_bytes(), n.to_be_bytes()].concat(), to).unwrap();
@@ -154,12 +160,7 @@ fn many_packets_go_round() {
 #[test]
 fn an_interface_that_takes_nothing_keeps_no_packets_from_coming() {
     let Some(cable) = Cable::new(1) else { return };
-    cable.enter(0);
-    let (_, mut driver) = driver();
-    let (socket, to) = bound(0, false);
-    driver.add_socket(socket, 1).unwrap();
-    let (peer, _) = cable.within(1, || bound(1, false));
-    acquaint(&mut driver, to, 1, &peer);
+    let (mut driver, to, peer) = acquainted(&cable);
     // With a program the peer's end has a ring; it looks at it, and then not again for two seconds. The ring fills
     // up, and our end of the cable, which has a queue as a card's, stands still.
     netns::run(cable.name(0), &format!("tc qdisc add dev {INTERFACE} root pfifo"));
