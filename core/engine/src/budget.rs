@@ -10,16 +10,22 @@ use bifrons_rtc::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     /// Between two packets, nanoseconds; 0: no limit.
-    interval_ns: u64,
-    /// What a full budget is worth, nanoseconds.
-    burst_ns: u64,
+    interval_ns: u32,
+    /// What a full budget is worth, packets.
+    burst_packets: u32,
 }
 
 impl Rate {
     /// So many a second (0: no limit), and so many at once, at least one.
     pub(crate) fn new(packets_per_s: u32, burst_packets: u32) -> Self {
-        let interval_ns = 1_000_000_000_u64.checked_div(packets_per_s.into()).unwrap_or(0);
-        Self { interval_ns, burst_ns: interval_ns.saturating_mul(burst_packets.max(1).into()) }
+        let interval_ns = 1_000_000_000_u32.checked_div(packets_per_s).unwrap_or(0);
+        Self { interval_ns, burst_packets: burst_packets.max(1) }
+    }
+
+    /// What a full budget is worth, nanoseconds.
+    #[inline]
+    fn burst_ns(self) -> u64 {
+        u64::from(self.interval_ns) * u64::from(self.burst_packets)
     }
 }
 
@@ -35,8 +41,8 @@ impl Budget {
     #[inline]
     pub(crate) fn take(&mut self, now: Time, rate: Rate) -> bool {
         let now = now.as_nanos();
-        let full_at = self.full_at.max(now).saturating_add(rate.interval_ns);
-        let may = full_at - now <= rate.burst_ns;
+        let full_at = self.full_at.max(now).saturating_add(rate.interval_ns.into());
+        let may = full_at - now <= rate.burst_ns();
         if may {
             self.full_at = full_at;
         }

@@ -51,7 +51,7 @@ pub(crate) enum Command<S> {
     },
     Streams {
         leg: LegId,
-        streams: Vec<Stream>,
+        streams: Box<[Stream]>,
     },
     Route {
         source: StreamRef,
@@ -117,7 +117,7 @@ pub(crate) enum Report<S> {
 pub(crate) enum Garbage {
     Remote(Box<RemotePlan>),
     Rtp(Box<RtpPlan>),
-    Streams(Vec<Stream>),
+    Streams(Box<[Stream]>),
     Route(Box<Route>),
     Replica(Box<Replica>),
     Keys(Box<crate::leg::Keys>),

@@ -233,7 +233,7 @@ impl<S: BoundSocket> Media for Engine<S> {
         let entry = self.entry_mut(leg)?;
         entry.shared = shared;
         entry.streams = streams;
-        self.command(leg.worker(), Command::Streams { leg, streams: compiled })?;
+        self.command(leg.worker(), Command::Streams { leg, streams: compiled.into() })?;
         self.recompile(leg)
     }
 

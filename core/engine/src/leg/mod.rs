@@ -7,6 +7,7 @@ mod keys;
 mod rooms;
 mod route;
 mod rtp;
+mod ssrc;
 mod stats;
 mod stream;
 mod table;
@@ -16,6 +17,7 @@ pub(crate) use keys::Keys;
 pub(crate) use rooms::Rooms;
 pub(crate) use route::{Route, RouteOutput};
 pub(crate) use rtp::{KeyPlan, RtpPlan, RtpTransport, SharedFlows, SourceVerdict};
+pub(crate) use ssrc::{FewSsrcs, MoreSsrcs, SSRCS_MAX, SsrcUse};
 pub(crate) use stats::{StreamShared, Word};
 pub(crate) use stream::{PayloadKind, Stream};
 #[cfg(all(test, feature = "loom"))]
@@ -34,13 +36,11 @@ use crate::media::{LegEnd, MediaKind};
 use std::mem::offset_of;
 use std::net::SocketAddr;
 
-/// SSRCs that a leg tells apart; as many as an inbound SRTP context holds.
-pub(crate) const SSRCS_MAX: usize = 32;
 /// Telephone events that wait to be told.
 pub(crate) const DTMF_PENDING_MAX: usize = 8;
 
-/// One leg. What each packet needs comes first, on three lines of the cache, two of which are all that an outgoing
-/// one needs but for the kind of the transport. A phone's transport has two or three more.
+/// One leg. What each packet needs comes first, on two lines of the cache. A phone's transport, which follows, has
+/// two or three more.
 #[repr(C, align(64))]
 pub(crate) struct Leg {
     pub id: LegId,
@@ -51,57 +51,45 @@ pub(crate) struct Leg {
     /// Transport-wide sequence number of the next packet out.
     pub transport_sequence: u16,
     pub crypto: Crypto,
-    pub streams: Vec<Stream>,
+    pub streams: Box<[Stream]>,
     /// Over which pair a WebRTC leg sends: what its agent has selected, after each of the agent's steps.
     path: Option<(SocketKey, SocketAddr)>,
-    /// Incoming SSRC → m-line.
-    pub ssrcs: Vec<(u32, SsrcUse)>,
-    pub budget: LegBudget,
+    ssrcs: FewSsrcs,
+    pub budget: MediaBudget,
+    pub transport: Transport,
+    more_ssrcs: MoreSsrcs,
+    stun_budget: StunBudget,
     /// The leg goes when its close_notify is out, at the latest now. It is not up any more.
     pub closing: Option<Time>,
-    pub transport: Transport,
     /// When the next RTCP report is due.
     pub report_at: Time,
     pub pending: Pending,
 }
 
-const _: () = assert!(offset_of!(Leg, ssrcs) <= 2 * LINE);
-// The kind of the transport, and the address of a WebRTC one.
-const _: () = assert!(offset_of!(Leg, transport) + 16 <= 3 * LINE);
+// Of the transport its kind is on the second line; a phone's begins with the third.
+const _: () = assert!(align_of::<Transport>() == 8 && offset_of!(Leg, transport) + 8 == 2 * LINE);
 
-/// What a leg may still have worked on.
-pub(crate) struct LegBudget {
-    media: Budget,
+/// The packets of media that a leg may still have worked on.
+pub(crate) struct MediaBudget {
+    left: Budget,
     rate: Rate,
-    /// From addresses in the flow table.
-    stun_known: Budget,
-    /// From all others.
-    stun_stranger: Budget,
 }
 
-impl LegBudget {
-    /// Spends one packet of media.
+impl MediaBudget {
+    /// Spends one packet.
     #[inline]
     pub(crate) fn take(&mut self, now: Time) -> bool {
-        self.media.take(now, self.rate)
-    }
-
-    /// Spends one STUN message. Strangers spend from a budget of their own: what they send costs an
-    /// established leg no consent.
-    pub(crate) fn take_stun(&mut self, now: Time, rate: Rate, known: bool) -> bool {
-        match known {
-            true => self.stun_known.take(now, rate),
-            false => self.stun_stranger.take(now, rate),
-        }
+        self.left.take(now, self.rate)
     }
 }
 
-/// What a received SSRC is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SsrcUse {
-    pub mline: u8,
-    /// The m-line's retransmissions (RFC 4588).
-    pub rtx: bool,
+/// The STUN messages that a leg may still have worked on.
+#[derive(Default)]
+struct StunBudget {
+    /// From addresses in the flow table.
+    known: Budget,
+    /// From all others.
+    stranger: Budget,
 }
 
 /// How a leg's packets travel. Which it is stands before the rest of it.
@@ -148,16 +136,13 @@ impl Leg {
             id,
             transport,
             crypto: if plain { Crypto::Plain } else { Crypto::Waiting },
-            streams: Vec::new(),
+            streams: Box::default(),
             path: None,
-            ssrcs: Vec::with_capacity(SSRCS_MAX),
+            ssrcs: FewSsrcs::default(),
+            more_ssrcs: MoreSsrcs::new(),
             pending: Pending::default(),
-            budget: LegBudget {
-                media: Budget::default(),
-                rate: Rate::new(1, 1),
-                stun_known: Budget::default(),
-                stun_stranger: Budget::default(),
-            },
+            budget: MediaBudget { left: Budget::default(), rate: Rate::new(1, 1) },
+            stun_budget: StunBudget::default(),
             up: plain,
             ended: false,
             closing: None,
@@ -170,6 +155,12 @@ impl Leg {
     #[inline(always)]
     pub(crate) fn ask(&self) {
         prefetch::part(self, offset_of!(Self, transport) + 1);
+    }
+
+    /// Asks the processor for what leads to a browser's ICE agent.
+    #[inline(always)]
+    pub(crate) fn ask_transport(&self) {
+        prefetch::part(self, offset_of!(Self, transport) + 16);
     }
 
     /// Notes which pair the agent has selected.
@@ -200,8 +191,23 @@ impl Leg {
     }
 
     /// What a received SSRC is, if it is known.
+    #[inline]
     pub(crate) fn ssrc(&self, ssrc: u32) -> Option<SsrcUse> {
-        self.ssrcs.iter().find(|(known, _)| *known == ssrc).map(|(_, what)| *what)
+        self.ssrcs.get(&self.more_ssrcs, ssrc)
+    }
+
+    /// Notes what an SSRC is. False: the leg has as many as it may.
+    pub(crate) fn learn_ssrc(&mut self, ssrc: u32, what: SsrcUse) -> bool {
+        self.ssrcs.set(&mut self.more_ssrcs, ssrc, what)
+    }
+
+    /// Spends one STUN message. Strangers spend from a budget of their own: what they send costs an
+    /// established leg no consent.
+    pub(crate) fn take_stun(&mut self, now: Time, rate: Rate, known: bool) -> bool {
+        match known {
+            true => self.stun_budget.known.take(now, rate),
+            false => self.stun_budget.stranger.take(now, rate),
+        }
     }
 
     /// Each m-line that it receives has its SSRCs announced, so that its packets can be told from another
@@ -229,7 +235,7 @@ impl Leg {
 
     /// Takes the m-lines that were negotiated anew, and goes on with the state of those that stay.
     /// Gives the old ones back, to be freed elsewhere.
-    pub(crate) fn set_streams(&mut self, mut new: Vec<Stream>, budgets: &Budgets) -> Vec<Stream> {
+    pub(crate) fn set_streams(&mut self, mut new: Box<[Stream]>, budgets: &Budgets) -> Box<[Stream]> {
         self.budget.rate = rate_of(&new, budgets);
         for (new, old) in new.iter_mut().zip(&mut self.streams) {
             new.go_on_from(old);
@@ -237,14 +243,11 @@ impl Leg {
         let old = std::mem::replace(&mut self.streams, new);
         // Learnt SSRCs stay where they were, unless they are announced now.
         let lines = self.streams.len();
-        self.ssrcs.retain(|(_, what)| usize::from(what.mline) < lines);
-        for (mline, stream) in self.streams.iter().enumerate() {
+        self.ssrcs.retain(&mut self.more_ssrcs, |_, what| usize::from(what.mline) < lines);
+        for (mline, stream) in (0..).zip(&self.streams) {
             let announced = stream.remote_ssrcs.iter().map(|ssrc| (*ssrc, false));
             for (ssrc, rtx) in announced.chain(stream.remote_rtx_ssrc.map(|ssrc| (ssrc, true))) {
-                self.ssrcs.retain(|(known, _)| *known != ssrc);
-                if self.ssrcs.len() < SSRCS_MAX {
-                    self.ssrcs.push((ssrc, SsrcUse { mline: mline as u8, rtx }));
-                }
+                self.ssrcs.set(&mut self.more_ssrcs, ssrc, SsrcUse { mline, rtx });
             }
         }
         old

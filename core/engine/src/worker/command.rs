@@ -236,7 +236,7 @@ impl<D: Driver> Worker<D> {
         self.free(Garbage::Rtp(plan));
     }
 
-    fn set_streams(&mut self, now: Time, id: LegId, streams: Vec<Stream>) {
+    fn set_streams(&mut self, now: Time, id: LegId, streams: Box<[Stream]>) {
         let old = match self.legs.get_mut(id) {
             Some(leg) => leg.set_streams(streams, &self.settings.budgets),
             None => {

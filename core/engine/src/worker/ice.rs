@@ -62,7 +62,7 @@ impl<D: Driver> Worker<D> {
         self.current = Some(id);
         let owner = self.flows.get(local, received.source);
         let known = owner.is_some_and(|owner| owner == id.slot() || self.shared.holds(owner, id.slot()));
-        if !leg.budget.take_stun(now, self.stun_rate, known) {
+        if !leg.take_stun(now, self.stun_rate, known) {
             return Err(Drop::StunOverBudget);
         }
         if !(known && leg.up) {

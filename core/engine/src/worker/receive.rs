@@ -12,9 +12,7 @@ use super::{HELD_LEG_MAX, HELD_MAX, Held, Worker};
 use crate::counter::{Drop, Work};
 use crate::driver::{Driver, Received};
 use crate::id::LegId;
-use crate::leg::{
-    Crypto, DTMF_PENDING_MAX, DtlsPhase, PayloadKind, SSRCS_MAX, SourceVerdict, SsrcUse, Transport, Word,
-};
+use crate::leg::{Crypto, DTMF_PENDING_MAX, DtlsPhase, PayloadKind, SourceVerdict, SsrcUse, Transport, Word};
 use crate::media::StreamRef;
 use crate::message::SocketTag;
 
@@ -188,10 +186,9 @@ impl<D: Driver> Worker<D> {
                     let mid = leg.streams.iter().map(|stream| stream.extensions.mid).find(|id| *id != 0);
                     let mid = mid.and_then(|mid| packet.extension(mid));
                     let what = leg.find_stream(mid, header.payload_type).ok_or(Drop::NoStream)?;
-                    if leg.ssrcs.len() >= SSRCS_MAX {
+                    if !leg.learn_ssrc(header.ssrc, what) {
                         return Err(Drop::NoStream);
                     }
-                    leg.ssrcs.push((header.ssrc, what));
                     what
                 }
             }

@@ -32,11 +32,12 @@ impl<D: Driver> Worker<D> {
             slot.iter().for_each(|slot| self.legs.ask(*slot));
         }
         let legs = slots.map(|slot| slot.and_then(|slot| self.legs.at(slot)));
-        legs.iter().flatten().for_each(|leg| leg.ask());
         if self.coalescing.is_quiet() {
-            legs.iter().flatten().for_each(|leg| ask_transport(leg));
+            legs.iter().flatten().for_each(|leg| leg.ask_transport());
+            legs.iter().flatten().for_each(|leg| ask_agent(leg));
             return next.len();
         }
+        legs.iter().flatten().for_each(|leg| leg.ask());
         let streams = legs.map(|leg| leg.and_then(|leg| leg.streams.first()));
         for (leg, stream) in legs.iter().flatten().zip(streams.iter()) {
             ask_incoming(leg);
@@ -77,8 +78,8 @@ impl<D: Driver> Worker<D> {
             // Those of media are few.
             *leg = self.legs.at(*key);
         }
-        legs.iter().flatten().for_each(|leg| leg.ask());
-        legs.iter().flatten().for_each(|leg| ask_transport(leg));
+        legs.iter().flatten().for_each(|leg| leg.ask_transport());
+        legs.iter().flatten().for_each(|leg| ask_agent(leg));
     }
 
     fn ask_flow(&self, received: &Received) {
@@ -117,14 +118,13 @@ pub(super) fn ask_ahead(legs: &LegTable, next: &[RouteOutput]) {
     }
 }
 
-fn ask_transport(leg: &Leg) {
+fn ask_agent(leg: &Leg) {
     if let Transport::WebRtc(webrtc) = &leg.transport {
         all(&**webrtc);
     }
 }
 
 fn ask_incoming(leg: &Leg) {
-    first(&leg.ssrcs[..]);
     ask_addresses(leg);
     if let Crypto::Srtp(keys) = &leg.crypto {
         keys.ask_inbound(line);

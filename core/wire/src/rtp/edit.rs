@@ -53,6 +53,7 @@ impl ExtensionMap {
 /// §4.2), else two-byte; without an element it disappears. An extension block of another profile than RFC
 /// 8285's is removed. Payload and padding stay where they are: the header moves, down into the room
 /// before it, or up. On an error nothing is changed.
+#[inline]
 pub fn edit_extensions(
     buffer: &mut [u8],
     packet: Range<usize>,
