@@ -139,6 +139,8 @@ counters! {
         Frames = "frames",
         /// Packets that did not wait for the rest of their frame, because those of too many streams do.
         FramesCrowded = "frames_crowded",
+        /// Frames that went to their outputs in more than one turn, because those are many.
+        FramesSliced = "frames_sliced",
         /// Packets sent to other workers.
         Replicated = "replicated",
         /// STUN messages handled.

@@ -291,3 +291,89 @@ fn viewers_on_another_worker_get_whole_frames() {
     let expected: Vec<(u16, u16)> = (1..=9).flat_map(|to| (0..4).map(move |n| (to, n))).collect();
     assert_eq!((show.seen(), show.held(), show.work(Work::Frames)), (expected, 0, 1));
 }
+
+/// So many see it, with a frame of as many packets as go together: more than goes in one turn.
+const MANY: u16 = 45;
+const FRAME: u16 = 16;
+const COPIES: usize = MANY as usize * FRAME as usize;
+
+fn all_of(frames: std::ops::Range<u16>) -> BTreeSet<(u16, u16)> {
+    let packets = frames.start * FRAME..frames.end * FRAME;
+    (1..=MANY).flat_map(|to| packets.clone().map(move |n| (to, n))).collect()
+}
+
+#[test]
+fn a_frame_to_many_lets_others_pass() {
+    let mut show = Show::new(MANY.into());
+    let call = leg(&mut show.world, 100, Some(show.source.leg), audio("", 9, 0, "pcmu"));
+    show.world.sim.engine.set_route(call.0, vec![output(call.0, &[0])]).unwrap();
+    show.world.run(5);
+    for n in 0..2 * FRAME {
+        show.send(n, 0, n % FRAME == FRAME - 1);
+    }
+    show.world.network.send(phone(100), call.1, &rtp(0, 1, 160, 6, None, &[0x55; 160]));
+    show.wait(WAY + WAY);
+    let heard = show.world.plain.iter().position(|(to, _, _)| *to == phone(100));
+    assert_eq!(heard, Some(512), "after the first part of the first frame");
+    let seen = show.seen();
+    assert_eq!(seen.len(), 2 * COPIES);
+    assert!(BTreeSet::from_iter(seen.iter().copied()) == all_of(0..2));
+    for to in 1..=MANY {
+        assert!(seen.iter().filter(|(at, _)| *at == to).map(|(_, n)| *n).eq(0..2 * FRAME), "in order");
+    }
+    assert_eq!((show.held(), show.work(Work::Frames), show.work(Work::FramesSliced)), (0, 2, 2));
+}
+
+#[test]
+fn a_route_that_changes_leaves_what_is_under_way_as_it_was() {
+    let mut show = Show::new(MANY.into());
+    for n in 0..3 * FRAME {
+        show.send(n, 0, n % FRAME == FRAME - 1);
+    }
+    let now = show.world.now() + WAY;
+    show.world.network.advance(now);
+    assert!(show.world.sim.workers[0].turn_at(now), "another turn is wanted");
+    // The first frame has gone in two parts; two more wait behind it.
+    assert_eq!((show.held(), show.work(Work::Forwarded)), (2 * usize::from(FRAME), COPIES as u64));
+    let last = *show.viewers.last().unwrap();
+    show.world.sim.engine.set_route(show.source, vec![output(last, &[96])]).unwrap();
+    show.send(3 * FRAME, 1, true);
+    show.wait(WAY + WAY);
+    let mut expected = all_of(0..3);
+    expected.insert((MANY, 3 * FRAME));
+    let seen = show.seen();
+    assert_eq!((seen.len(), show.held()), (3 * COPIES + 1, 0));
+    assert!(BTreeSet::from_iter(seen) == expected);
+}
+
+#[test]
+fn a_source_that_leaves_loses_what_is_under_way() {
+    let mut show = Show::new(MANY.into());
+    for n in 0..3 * FRAME {
+        show.send(n, 0, n % FRAME == FRAME - 1);
+    }
+    let now = show.world.now() + WAY;
+    show.world.network.advance(now);
+    show.world.sim.workers[0].turn_at(now);
+    show.world.sim.engine.close_leg(show.source.leg);
+    show.wait(WAY + WAY);
+    assert_eq!((show.held(), show.seen().len()), (0, COPIES));
+    assert_eq!(show.world.dropped(bifrons_engine::counter::Drop::NoRoute), 2 * u64::from(FRAME));
+}
+
+/// More frames at once than may be under way: all arrive. (A simulated host has room for 4,096 datagrams.)
+#[test]
+fn frames_that_find_no_room_wait_in_their_queue() {
+    let mut show = Show::new(MANY.into());
+    for n in 0..5 * FRAME {
+        show.send(n, 0, n % FRAME == FRAME - 1);
+    }
+    let now = show.world.now() + WAY;
+    show.world.network.advance(now);
+    show.world.sim.workers[0].turn_at(now);
+    assert_eq!((show.work(Work::Forwarded), show.work(Work::FramesSliced)), (COPIES as u64, 4));
+    show.wait(WAY + WAY);
+    let seen = show.seen();
+    assert_eq!((seen.len(), show.held()), (5 * COPIES, 0));
+    assert!(BTreeSet::from_iter(seen) == all_of(0..5));
+}

@@ -32,9 +32,9 @@ use super::{
 
 /// Receive buffers: 1 MiB, half of a 2 MiB L2 cache.
 const RECEIVE_BUFFERS: u16 = 512;
-/// Buffers for copies: few, so that a fan-out writes to memory that is in the cache. When they are used
+/// Buffers for copies: half a MiB, so that a fan-out writes to memory that is in the cache. When they are used
 /// up the copies are handed to the kernel; frames come to the queue output by output, so few are cut by that.
-const ARENA_BUFFERS: u32 = 64;
+const ARENA_BUFFERS: u32 = 256;
 const SUBMISSIONS: u32 = 512;
 const GROUP: u16 = 0;
 /// Completions that end a coalesced wait.

@@ -56,6 +56,7 @@ impl<D: Driver> Worker<D> {
             Command::RtpRemote { leg, plan } => self.rtp_remote(now, leg, plan),
             Command::Streams { leg, streams } => self.set_streams(now, leg, streams),
             Command::Route { source, route } => {
+                self.forward_rest(now, source);
                 let Some(stream) = self.stream_mut(source) else {
                     self.counters.count(Drop::StaleCommand);
                     if let Some(route) = route {
@@ -71,6 +72,7 @@ impl<D: Driver> Worker<D> {
                 self.feed_outputs(now, source);
             }
             Command::Replica { source, route } => {
+                self.forward_rest(now, source);
                 let old = match route {
                     Some(mut replica) => {
                         if let Some(old) = self.replicas.get_mut(&source) {

@@ -24,6 +24,7 @@ impl<D: Driver> Worker<D> {
         flags.take_into(&mut self.cross.pending);
         let mut left = CROSS_TURN_MAX;
         while left > 0
+            && self.frames.has_room()
             && let Some(worker) = self.cross.pending.next_from(self.cross.first)
         {
             self.busy = true;
@@ -31,7 +32,7 @@ impl<D: Driver> Worker<D> {
             self.cross.first = worker.wrapping_add(1);
             let mut more = left.min(CROSS_WORKER_MAX);
             left -= more;
-            while more > 0 {
+            while more > 0 && self.frames.has_room() {
                 let ring = self.cross.from.get_mut(usize::from(worker)).and_then(Option::as_mut);
                 let Some(message) = ring.and_then(|ring| ring.pop().ok()) else {
                     self.cross.pending.remove(worker);

@@ -9,7 +9,7 @@ use bifrons_rtc::stream::{HistorySlab, Incoming, Outgoing};
 use bifrons_wire::rtp::{AbsSendTime, Header, edit_extensions, set_identity};
 
 use super::Worker;
-use super::frames::{Arrived, OUTPUTS_MIN};
+use super::frames::{Arrived, OUTPUTS_MIN, SLICE_PACKETS};
 use super::in_hand::InHand;
 use super::receive::Placed;
 use super::warm::ask_ahead;
@@ -74,33 +74,83 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Sends the packets that go now to all outputs here: copies to all but the last, the last in place.
+    /// Sends the packets that go now to all outputs here. Where that is much work, a part of it is for later turns.
     pub(super) fn forward_frame(&mut self, now: Time, source: StreamRef) {
+        self.counters.add(Work::Frames, u64::from(self.frames.going.len() > 1));
+        let next = match self.frames.is_under_way(source) {
+            true => Some(0),
+            false => self.forward_slice(now, source, 0, SLICE_PACKETS),
+        };
+        let Some(next) = next else { return };
+        self.counters.add(Work::FramesSliced, 1);
+        if let Some((oldest, next)) = self.frames.go_on_later(source, next) {
+            self.forward_slice(now, oldest, next, usize::MAX);
+        }
+    }
+
+    /// Goes on with the frame that is longest under way.
+    pub(super) fn forward_next_slice(&mut self, now: Time) {
+        let Some((source, next)) = self.frames.go_on() else { return };
+        self.current = Some(source.leg);
+        if let Some(next) = self.forward_slice(now, source, next, SLICE_PACKETS) {
+            self.frames.go_on_next(source, next);
+        }
+    }
+
+    /// The outputs of a stream are about to change: what is under way goes to those that were.
+    pub(super) fn forward_rest(&mut self, now: Time, source: StreamRef) {
+        while self.frames.is_under_way(source)
+            && let Some((source, next)) = self.frames.go_on()
+        {
+            self.current = Some(source.leg);
+            self.forward_slice(now, source, next, usize::MAX);
+        }
+    }
+
+    /// Sends the packets that go now to the outputs from `first` on, so many packets about: copies to all but the last
+    /// output, to the last in place. Gives the next output; `None`: all have it, and the buffers are given back.
+    fn forward_slice(
+        &mut self,
+        now: Time,
+        source: StreamRef,
+        first: usize,
+        packets_max: usize,
+    ) -> Option<usize> {
         // The outputs step out of their leg, so that it can be one of them (an echo).
         let Some(outputs) = self.outputs_mut(source).map(std::mem::take) else {
             self.frames.going.iter().for_each(|_| self.counters.count(Drop::NoRoute));
-            return self.release_going();
+            self.release_going();
+            return None;
         };
         let Self { driver, legs, counters, slab, rooms, frames, .. } = self;
         let packets = &mut frames.going;
-        counters.add(Work::Frames, u64::from(packets.len() > 1));
         let last = outputs.len().saturating_sub(1);
-        for (number, output) in outputs.iter().enumerate() {
-            ask_ahead(legs, outputs.get(number + 1..).unwrap_or_default());
+        let mut left = packets_max;
+        let mut next = first;
+        while let Some(output) = outputs.get(next)
+            && left > 0
+        {
+            ask_ahead(legs, outputs.get(next + 1..).unwrap_or_default());
             match Way::to(source, output, legs) {
                 Ok(mut way) => packets.iter_mut().for_each(|arrived| {
-                    match way.send(now, driver, slab, rooms, arrived, number == last) {
+                    match way.send(now, driver, slab, rooms, arrived, next == last) {
                         Ok(()) => counters.add(Work::Forwarded, 1),
                         Err(why) => counters.count(why),
                     }
                 }),
                 Err(why) => packets.iter().for_each(|_| counters.count(why)),
             }
+            left = left.saturating_sub(packets.len());
+            next += 1;
         }
-        self.release_going();
+        let more = next < outputs.len();
         if let Some(place) = self.outputs_mut(source) {
             *place = outputs;
         }
+        if !more {
+            self.release_going();
+        }
+        more.then_some(next)
     }
 
     /// Gives back what no output has sent in place.

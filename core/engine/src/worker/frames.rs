@@ -4,6 +4,9 @@
 //! of its own. A video frame is several packets that come together. So where a stream has many outputs its
 //! packets wait for the one with the marker bit, which ends a frame (RFC 6184 §5.1, RFC 7741 §4.1), and each
 //! output is gone to once a frame: its state is loaded once, and its packets are one send (`UDP_SEGMENT`).
+//!
+//! A frame to a thousand outputs keeps a worker busy for ten milliseconds. So it goes to some outputs a turn, and
+//! what came for other legs meanwhile is worked on between.
 
 use std::time::Duration;
 
@@ -21,6 +24,12 @@ pub(super) const FRAME_PACKETS_MAX: usize = 16;
 /// receive buffers.
 const FRAMES_MAX: usize = 8;
 
+/// Packets that go to outputs of a stream in one turn, about: half a millisecond's work.
+pub(super) const SLICE_PACKETS: usize = 512;
+/// Frames that have some of their outputs still before them. With so many nothing more is taken from the network, and
+/// what comes all the same makes the oldest of them go to all its outputs at once.
+const UNDER_WAY_MAX: usize = 4;
+
 /// A decrypted packet in its buffer.
 pub(super) struct Arrived {
     /// Taken by the last output, which sends it in place.
@@ -28,12 +37,15 @@ pub(super) struct Arrived {
     pub packet: Placed,
 }
 
-/// The frames that wait, and the packets that go now.
+/// The frames that wait, those that are under way, and the packets that go now.
 pub(super) struct Frames {
     /// Those in use come first.
     frames: [Frame; FRAMES_MAX],
     used: usize,
     wait: Duration,
+    /// Those in use come first, the oldest before the others.
+    under_way: [UnderWay; UNDER_WAY_MAX],
+    begun: usize,
     /// Packets that did not wait because too many streams had some that do.
     pub crowded: u64,
     /// What is forwarded at the moment. A caught panic leaves here what is to be given back.
@@ -46,26 +58,86 @@ struct Frame {
     packets: Vec<Arrived>,
 }
 
+/// A frame that outputs from `next` on have not got.
+struct UnderWay {
+    source: StreamRef,
+    next: usize,
+    packets: Vec<Arrived>,
+}
+
 impl Frames {
     /// Packets wait for at most `wait_us`; 0: not at all.
     pub(super) fn new(wait_us: u32) -> Self {
-        let frame = |_| Frame {
-            source: StreamRef { leg: crate::id::LegId::new(0, 0, 0), mline: 0 },
-            until: Time::ZERO,
-            packets: Vec::with_capacity(FRAME_PACKETS_MAX),
-        };
+        let source = StreamRef { leg: crate::id::LegId::new(0, 0, 0), mline: 0 };
+        let packets = || Vec::with_capacity(FRAME_PACKETS_MAX);
+        let frame = |_| Frame { source, until: Time::ZERO, packets: packets() };
+        let under_way = |_| UnderWay { source, next: 0, packets: packets() };
         Self {
             frames: std::array::from_fn(frame),
             used: 0,
+            under_way: std::array::from_fn(under_way),
+            begun: 0,
             crowded: 0,
             wait: Duration::from_micros(wait_us.into()),
-            going: Vec::with_capacity(FRAME_PACKETS_MAX),
+            going: packets(),
         }
     }
 
-    /// Packets that wait.
+    /// Packets that wait or are under way.
     pub(super) fn len(&self) -> usize {
-        self.waiting().iter().map(|frame| frame.packets.len()).sum()
+        let waiting = self.waiting().iter().map(|frame| frame.packets.len());
+        waiting.chain(self.under_way.iter().map(|frame| frame.packets.len())).sum()
+    }
+
+    /// There is room for another frame under way.
+    pub(super) fn has_room(&self) -> bool {
+        self.begun < UNDER_WAY_MAX
+    }
+
+    /// A frame is under way.
+    pub(super) fn any_under_way(&self) -> bool {
+        self.begun > 0
+    }
+
+    /// A frame of this stream is under way: its next ones have to go behind it.
+    #[inline]
+    pub(super) fn is_under_way(&self, source: StreamRef) -> bool {
+        self.under_way.iter().take(self.begun).any(|frame| frame.source == source)
+    }
+
+    /// What is in `going` goes on in a later turn, to the outputs from `next` on, behind the others that are under
+    /// way. Where there is no room the oldest of them gives way: then it is in `going`, with its next output.
+    pub(super) fn go_on_later(&mut self, source: StreamRef, next: usize) -> Option<(StreamRef, usize)> {
+        let oldest = if self.has_room() { None } else { self.under_way.first() };
+        let oldest = oldest.map(|frame| (frame.source, frame.next));
+        if oldest.is_some() {
+            self.under_way.rotate_left(1);
+            self.begun -= 1;
+        }
+        if let Some(frame) = self.under_way.get_mut(self.begun) {
+            (frame.source, frame.next) = (source, next);
+            std::mem::swap(&mut frame.packets, &mut self.going);
+            self.begun += 1;
+        }
+        oldest
+    }
+
+    /// The frame that is longest under way, and its next output; it is in `going`.
+    pub(super) fn go_on(&mut self) -> Option<(StreamRef, usize)> {
+        debug_assert!(self.going.is_empty());
+        let frame = self.under_way.get_mut(..self.begun)?.first_mut()?;
+        std::mem::swap(&mut frame.packets, &mut self.going);
+        let found = (frame.source, frame.next);
+        self.under_way.get_mut(..self.begun)?.rotate_left(1);
+        self.begun -= 1;
+        Some(found)
+    }
+
+    /// What [`Frames::go_on`] gave goes on in the next turn, before all others.
+    pub(super) fn go_on_next(&mut self, source: StreamRef, next: usize) {
+        let none = self.go_on_later(source, next);
+        debug_assert!(none.is_none(), "it has just left its room");
+        self.under_way.get_mut(..self.begun).unwrap_or_default().rotate_right(1);
     }
 
     /// When [`Frames::due`] has something.
@@ -160,6 +232,30 @@ mod tests {
         }
         assert!(frames.add(now, source(1), arrived(0), true));
         assert_eq!((gone(&mut frames).len(), frames.len()), (FRAME_PACKETS_MAX, 0));
+    }
+
+    #[test]
+    fn what_is_under_way_goes_on_in_order() {
+        let mut frames = Frames::new(500);
+        let begin = |frames: &mut Frames, number: u32| {
+            frames.going.push(arrived(number));
+            frames.go_on_later(source(number), 7)
+        };
+        assert!((0..UNDER_WAY_MAX as u32).all(|number| begin(&mut frames, number).is_none()));
+        assert_eq!((frames.has_room(), frames.len()), (false, UNDER_WAY_MAX));
+        assert!(frames.is_under_way(source(3)) && !frames.is_under_way(source(4)));
+        assert_eq!(frames.go_on(), Some((source(0), 7)));
+        frames.go_on_next(source(0), 14);
+        assert_eq!(frames.go_on(), Some((source(0), 14)));
+        assert_eq!(gone(&mut frames), [0]);
+        assert_eq!(begin(&mut frames, 8), None);
+        assert_eq!(begin(&mut frames, 9), Some((source(1), 7)));
+        assert_eq!(gone(&mut frames), [1]);
+        for number in [2, 3, 8, 9] {
+            assert_eq!(frames.go_on(), Some((source(number), 7)));
+            assert_eq!(gone(&mut frames), [number]);
+        }
+        assert_eq!((frames.go_on(), frames.any_under_way(), frames.len()), (None, false, 0));
     }
 
     #[test]

@@ -286,21 +286,29 @@ impl<D: Driver> Worker<D> {
         }
         self.busy |= !self.batch.is_empty();
         let mut warm = 0;
-        while let Some(received) = {
-            if warm == 0 {
-                warm = self.warm();
+        while self.frames.has_room()
+            && let Some(received) = {
+                if warm == 0 {
+                    warm = self.warm();
+                }
+                self.batch.pop()
             }
-            self.batch.pop()
-        } {
+        {
             warm -= 1;
             self.current = None;
             self.driver.take(&received.buffer);
             self.receive(now, received);
         }
-        while let Some(source) = self.frames.due(now) {
+        while self.frames.has_room()
+            && let Some(source) = self.frames.due(now)
+        {
             self.busy = true;
             self.current = Some(source.leg);
             self.forward_frame(now, source);
+        }
+        if self.frames.any_under_way() {
+            self.busy = true;
+            self.forward_next_slice(now);
         }
         self.run_timers(now);
         self.flush_cross();
@@ -359,7 +367,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Buffers that are kept from turn to turn: early packets of legs whose keys are on the way, and packets
-    /// that wait for the rest of their frame.
+    /// that wait for the rest of their frame or are on their way to many outputs.
     pub fn held(&self) -> usize {
         self.held.len() + self.frames.len()
     }
@@ -389,7 +397,7 @@ impl<D: Driver> Worker<D> {
         while let Some(received) = self.batch.pop() {
             self.driver.release(received.buffer);
         }
-        while self.frames.due(Time::MAX).is_some() {
+        while self.frames.due(Time::MAX).is_some() || self.frames.go_on().is_some() {
             self.release_going();
         }
         let legs: Vec<LegId> = self.legs.iter().map(|leg| leg.id).collect();
