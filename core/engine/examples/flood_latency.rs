@@ -1,5 +1,5 @@
-//! What a flood on one leg, or on the shared port, does to the others: round trips of 100 calls over
-//! loopback, through one worker with a driver of its own choice.
+//! What a flood on one leg, or on the shared port, or video to many does to the others: round trips of 100 calls
+//! over loopback, through one worker with a driver of its own choice.
 //!
 //! `cargo run --release -p bifrons-engine --example flood_latency [SECONDS]`
 //!
@@ -22,6 +22,9 @@ use bifrons_engine::{Engine, EngineConfig, LocalAddress, Media};
 
 const CALLS: usize = 100;
 const PACKETS_PER_S: u64 = 50;
+/// Viewers of the video, and packets of a frame of it.
+const VIEWERS: usize = 600;
+const FRAME: u64 = 8;
 
 /// A plain leg that echoes to this address; where it is.
 fn echo(engine: &mut Engine, phone: SocketAddr) -> SocketAddr {
@@ -36,6 +39,23 @@ fn echo(engine: &mut Engine, phone: SocketAddr) -> SocketAddr {
     local.rtp
 }
 
+/// A plain leg whose video goes to this address, from there on `VIEWERS` times to `sink`; where it is.
+fn video(engine: &mut Engine, camera: SocketAddr, sink: SocketAddr) -> SocketAddr {
+    let mut leg = |remote, near| {
+        let open = RtpOpen { near, latching: Latching::Off, rtcp_mux: true, ..RtpOpen::default() };
+        let local = engine.open_rtp_leg(open).expect("a leg");
+        engine.set_rtp_remote(local.leg, RtpRemote::muxed(remote)).expect("a remote address");
+        let stream = StreamConfig::new(MediaKind::Video, 8, vec![PayloadType::new(96, "vp8", 90_000)]);
+        engine.set_streams(local.leg, vec![stream]).expect("a stream");
+        (StreamRef { leg: local.leg, mline: 0 }, local.rtp)
+    };
+    let (source, address) = leg(camera, None);
+    let viewers: Vec<_> = (0..VIEWERS).map(|_| leg(sink, Some(source.leg)).0).collect();
+    let output = |to| Output { to, open: true, payload_types: vec![(96, 96)] };
+    engine.set_route(source, viewers.into_iter().map(output).collect()).expect("a route");
+    address
+}
+
 fn packet(sequence: u16, since: Duration) -> [u8; 172] {
     let mut packet = [0; 172];
     packet[0] = 0x80;
@@ -47,16 +67,26 @@ fn packet(sequence: u16, since: Duration) -> [u8; 172] {
 }
 
 /// Sends so many packets a second to an address until told to stop. Gives how many, and for how long.
-fn flood(socket: &UdpSocket, to: SocketAddr, per_s: u64, stun: bool, stop: &AtomicBool) -> (u64, f64) {
+fn flood(socket: &UdpSocket, to: SocketAddr, per_s: u64, what: Target, stop: &AtomicBool) -> (u64, f64) {
     let start = Instant::now();
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
         let due = start.elapsed().as_micros() as u64 * per_s / 1_000_000;
+        let due = if matches!(what, Target::Video) { due / FRAME * FRAME } else { due };
         while sent < due {
-            let mut bytes = packet(sent as u16, start.elapsed());
-            if stun {
-                // A binding request with the cookie and an attribute that is not there.
-                bytes[..8].copy_from_slice(&[0, 1, 0, 152, 0x21, 0x12, 0xa4, 0x42]);
+            let mut bytes = packet(sent as u16, start.elapsed()).to_vec();
+            match what {
+                Target::SharedStun => {
+                    // A binding request with the cookie and an attribute that is not there.
+                    bytes[..8].copy_from_slice(&[0, 1, 0, 152, 0x21, 0x12, 0xa4, 0x42]);
+                }
+                Target::Video => {
+                    let marker = if sent % FRAME == FRAME - 1 { 0x80 } else { 0 };
+                    bytes[1] = marker | 96;
+                    bytes[4..8].copy_from_slice(&((sent / FRAME) as u32 * 3_600).to_be_bytes());
+                    bytes.resize(1_212, 0);
+                }
+                _ => {}
             }
             let _ = socket.send_to(&bytes, to);
             sent += 1;
@@ -103,10 +133,12 @@ enum Target {
     Shared,
     /// The shared port, with STUN of nobody.
     SharedStun,
+    /// A leg with many viewers.
+    Video,
 }
 
 /// Names, packets a second, targets, and whether legs have budgets.
-const FLOODS: [(&str, u64, Target, bool); 9] = [
+const FLOODS: [(&str, u64, Target, bool); 10] = [
     ("none", 0, Target::Leg, true),
     ("one leg, 500 a second (10 times its rate)", 500, Target::Leg, true),
     ("one leg, 20,000 a second", 20_000, Target::Leg, true),
@@ -116,6 +148,7 @@ const FLOODS: [(&str, u64, Target, bool); 9] = [
     ("strangers on a leg's port, 100,000", 100_000, Target::LegPort, true),
     ("strangers on the shared port, RTP, 100,000", 100_000, Target::Shared, true),
     ("strangers on the shared port, STUN, 100,000", 100_000, Target::SharedStun, true),
+    ("no flood: 25 frames to 600 viewers", 25 * FRAME, Target::Video, true),
 ];
 
 /// CPU time of this process's threads so far, nanoseconds: the workers', and all others'.
@@ -139,6 +172,8 @@ fn main() {
     let pinned = pin_to_core(1);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     socket.set_read_timeout(Some(Duration::from_micros(100))).expect("a socket option");
+    // Nobody reads it: what it has no room for is dropped.
+    let sink = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     println!(
         "{:<44} {:>7} {:>7} {:>7} {:>6} {:>9} {:>12} {:>10} {:>12}",
         "flood", "p50 us", "p99 us", "max us", "lost", "worker %", "generator %", "flooded/s", "of it read"
@@ -150,7 +185,7 @@ fn main() {
             cores: vec![0],
             ..EngineConfig::default()
         };
-        config.limits.legs = 256;
+        config.limits.legs = 1_024;
         if !budget {
             config.limits.budgets.audio_packets_per_s = 0;
         }
@@ -162,12 +197,16 @@ fn main() {
             Target::Leg => echo(&mut engine, flooder.local_addr().expect("an address")),
             Target::LegPort => legs[0],
             Target::Shared | Target::SharedStun => engine.webrtc_addresses(0)[0],
+            Target::Video => video(
+                &mut engine,
+                flooder.local_addr().expect("an address"),
+                sink.local_addr().expect("an address"),
+            ),
         };
-        let stun = matches!(target, Target::SharedStun);
         std::thread::sleep(Duration::from_millis(100));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::spawn(move || flood(&flooder, to, per_s, stun, &stopped));
+        let thread = std::thread::spawn(move || flood(&flooder, to, per_s, target, &stopped));
         let measured = std::thread::spawn({
             let socket = socket.try_clone().expect("a descriptor");
             move || {
