@@ -137,6 +137,18 @@ fn a_panic_loses_no_buffer_wherever_it_strikes() {
 
 #[test]
 fn a_panic_in_the_middle_of_a_frame_loses_no_buffer() {
+    frame_with_panics(0);
+}
+
+/// With so many shut gates before them three of the nine hearers are in the first part of the frame.
+#[test]
+fn a_panic_in_a_later_part_of_a_frame_loses_no_buffer() {
+    frame_with_panics(512 / 3 - 2);
+}
+
+/// A frame of three packets to nine hearers, behind so many outputs that are shut. The fault strikes at the first touch
+/// of a buffer, then at the second, and so on, until all get through.
+fn frame_with_panics(shut: usize) {
     let (network, mut sim) = engine();
     let host = network.add_host();
     let phones: Vec<SocketAddr> = (0..10).map(|n| SocketAddr::from(([10, 0, 0, 2], 4_000 + 2 * n))).collect();
@@ -151,8 +163,10 @@ fn a_panic_in_the_middle_of_a_frame_loses_no_buffer() {
     let mut panics = 0;
     loop {
         let (leg, local) = speak(&mut sim, phones[0], video);
-        let to = hearers.iter().map(|to| Output { to: *to, open: true, payload_types: vec![(0, 0)] });
-        sim.engine.set_route(StreamRef { leg, mline: 0 }, to.collect()).unwrap();
+        let output = |to, open| Output { to, open, payload_types: vec![(0, 0)] };
+        let to = std::iter::repeat_n(output(hearers[0], false), shut);
+        let to = to.chain(hearers.iter().map(|to| output(*to, true))).collect();
+        sim.engine.set_route(StreamRef { leg, mline: 0 }, to).unwrap();
         sim.turn();
         let before = sim.engine.counters()[0].dropped(Drop::Panic);
         for n in 0..3 {
@@ -179,6 +193,7 @@ fn a_panic_in_the_middle_of_a_frame_loses_no_buffer() {
     }
     assert!(panics > 27 * 3, "three packets to nine touch buffers more often than {panics} times");
     assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::Restarts), 0);
+    assert_eq!(sim.engine.counters()[0].work(crate::counter::Work::FramesSliced) > 0, shut > 0);
 }
 
 #[test]
