@@ -377,3 +377,28 @@ fn frames_that_find_no_room_wait_in_their_queue() {
     assert_eq!((seen.len(), show.held()), (5 * COPIES, 0));
     assert!(BTreeSet::from_iter(seen) == all_of(0..5));
 }
+
+/// Viewers on another worker, behind so many shut gates that a frame goes to them in parts.
+#[test]
+fn a_frame_goes_in_parts_on_another_worker_too() {
+    let mut world = World::new(1, Link::default(), 2);
+    let (source, local) = leg(&mut world, 0, None, picture(70));
+    let (first, _) = leg(&mut world, 1, None, picture(101));
+    assert_ne!(source.leg.worker(), first.leg.worker());
+    let mut viewers = vec![first];
+    viewers.extend((2..=9).map(|n| leg(&mut world, n, Some(first.leg), picture(100 + n as u32)).0));
+    let shut = std::iter::repeat_n(Output { open: false, ..output(first, &[96]) }, 40);
+    let to = shut.chain(viewers.iter().map(|to| output(*to, &[96]))).collect();
+    world.sim.engine.set_route(source, to).unwrap();
+    world.run(5);
+    let mut show = Show { world, source, local, viewers };
+    for n in 0..6 * FRAME {
+        show.send(n, 0, n % FRAME == FRAME - 1);
+    }
+    show.wait(WAY + WAY + WAY);
+    let seen = show.seen();
+    for to in 1..=9 {
+        assert!(seen.iter().filter(|(at, _)| *at == to).map(|(_, n)| *n).eq(0..6 * FRAME), "{to}");
+    }
+    assert_eq!((show.held(), show.work(Work::Frames), show.work(Work::FramesSliced)), (0, 6, 6));
+}
