@@ -74,7 +74,9 @@ fn flood(socket: &UdpSocket, to: SocketAddr, per_s: u64, what: Target, stop: &At
         let due = start.elapsed().as_micros() as u64 * per_s / 1_000_000;
         let due = if matches!(what, Target::Video) { due / FRAME * FRAME } else { due };
         while sent < due {
-            let mut bytes = packet(sent as u16, start.elapsed()).to_vec();
+            let small = packet(sent as u16, start.elapsed());
+            let (mut bytes, mut len) = ([0; 1_212], small.len());
+            bytes[..len].copy_from_slice(&small);
             match what {
                 Target::SharedStun => {
                     // A binding request with the cookie and an attribute that is not there.
@@ -84,11 +86,11 @@ fn flood(socket: &UdpSocket, to: SocketAddr, per_s: u64, what: Target, stop: &At
                     let marker = if sent % FRAME == FRAME - 1 { 0x80 } else { 0 };
                     bytes[1] = marker | 96;
                     bytes[4..8].copy_from_slice(&((sent / FRAME) as u32 * 3_600).to_be_bytes());
-                    bytes.resize(1_212, 0);
+                    len = bytes.len();
                 }
                 _ => {}
             }
-            let _ = socket.send_to(&bytes, to);
+            let _ = socket.send_to(&bytes[..len], to);
             sent += 1;
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -139,7 +139,7 @@ counters! {
         Frames = "frames",
         /// Packets that did not wait for the rest of their frame, because those of too many streams do.
         FramesCrowded = "frames_crowded",
-        /// Frames that went to their outputs in more than one turn, because those are many.
+        /// Frames that went to their outputs in more than one turn, because those are many, or behind such a frame.
         FramesSliced = "frames_sliced",
         /// Packets sent to other workers.
         Replicated = "replicated",

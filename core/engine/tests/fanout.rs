@@ -61,10 +61,40 @@ impl Show {
         Self { world, source, local, viewers }
     }
 
+    /// Nine who see it on another worker, behind so many outputs that are shut.
+    fn across(shut: usize) -> Self {
+        let mut world = World::new(1, Link::default(), 2);
+        let (source, local) = leg(&mut world, 0, None, picture(70));
+        // The other worker carries nothing yet, so the first viewer is placed there.
+        let (first, _) = leg(&mut world, 1, None, picture(101));
+        assert_ne!(source.leg.worker(), first.leg.worker());
+        let mut viewers = vec![first];
+        viewers.extend((2..=9).map(|n| leg(&mut world, n, Some(first.leg), picture(100 + n as u32)).0));
+        let shut = std::iter::repeat_n(Output { open: false, ..output(first, &[96]) }, shut);
+        let to = shut.chain(viewers.iter().map(|to| output(*to, &[96]))).collect();
+        world.sim.engine.set_route(source, to).unwrap();
+        world.run(5);
+        Self { world, source, local, viewers }
+    }
+
     /// Packet `n` of frame `frame`, the last one or not.
     fn send(&mut self, n: u16, frame: u32, marker: bool) {
         let packet = rtp(if marker { 96 | 0x80 } else { 96 }, n, frame * 3_000, 5, None, &n.to_be_bytes());
         self.world.network.send(phone(0), self.local, &packet);
+    }
+
+    /// So many whole frames at the same instant.
+    fn send_frames(&mut self, frames: u16) {
+        for n in 0..frames * FRAME {
+            self.send(n, 0, n % FRAME == FRAME - 1);
+        }
+    }
+
+    /// What was sent arrives, and the first worker turns once. Whether it wants another turn.
+    fn turn_once(&mut self) -> bool {
+        let now = self.world.now() + WAY;
+        self.world.network.advance(now);
+        self.world.sim.workers[0].turn_at(now)
     }
 
     /// Who got which packets, in order of arrival.
@@ -272,17 +302,7 @@ fn more_streams_than_may_wait_are_not_held() {
 
 #[test]
 fn viewers_on_another_worker_get_whole_frames() {
-    let mut world = World::new(1, Link::default(), 2);
-    let (source, local) = leg(&mut world, 0, None, picture(70));
-    // The other worker carries nothing yet, so the first viewer is placed there.
-    let (first, _) = leg(&mut world, 1, None, picture(101));
-    assert_ne!(source.leg.worker(), first.leg.worker());
-    let mut viewers = vec![first];
-    viewers.extend((2..=9).map(|n| leg(&mut world, n, Some(first.leg), picture(100 + n as u32)).0));
-    let to = viewers.iter().map(|to| output(*to, &[96])).collect();
-    world.sim.engine.set_route(source, to).unwrap();
-    world.run(5);
-    let mut show = Show { world, source, local, viewers };
+    let mut show = Show::across(0);
     for n in 0..4 {
         show.send(n, 0, n == 3);
         show.wait(Duration::from_micros(100));
@@ -308,9 +328,7 @@ fn a_frame_to_many_lets_others_pass() {
     let call = leg(&mut show.world, 100, Some(show.source.leg), audio("", 9, 0, "pcmu"));
     show.world.sim.engine.set_route(call.0, vec![output(call.0, &[0])]).unwrap();
     show.world.run(5);
-    for n in 0..2 * FRAME {
-        show.send(n, 0, n % FRAME == FRAME - 1);
-    }
+    show.send_frames(2);
     show.world.network.send(phone(100), call.1, &rtp(0, 1, 160, 6, None, &[0x55; 160]));
     show.wait(WAY + WAY);
     let heard = show.world.plain.iter().position(|(to, _, _)| *to == phone(100));
@@ -327,12 +345,8 @@ fn a_frame_to_many_lets_others_pass() {
 #[test]
 fn a_route_that_changes_leaves_what_is_under_way_as_it_was() {
     let mut show = Show::new(MANY.into());
-    for n in 0..3 * FRAME {
-        show.send(n, 0, n % FRAME == FRAME - 1);
-    }
-    let now = show.world.now() + WAY;
-    show.world.network.advance(now);
-    assert!(show.world.sim.workers[0].turn_at(now), "another turn is wanted");
+    show.send_frames(3);
+    assert!(show.turn_once(), "another turn is wanted");
     // The first frame has gone in two parts; two more wait behind it.
     assert_eq!((show.held(), show.work(Work::Forwarded)), (2 * usize::from(FRAME), COPIES as u64));
     let last = *show.viewers.last().unwrap();
@@ -349,12 +363,8 @@ fn a_route_that_changes_leaves_what_is_under_way_as_it_was() {
 #[test]
 fn a_source_that_leaves_loses_what_is_under_way() {
     let mut show = Show::new(MANY.into());
-    for n in 0..3 * FRAME {
-        show.send(n, 0, n % FRAME == FRAME - 1);
-    }
-    let now = show.world.now() + WAY;
-    show.world.network.advance(now);
-    show.world.sim.workers[0].turn_at(now);
+    show.send_frames(3);
+    show.turn_once();
     show.world.sim.engine.close_leg(show.source.leg);
     show.wait(WAY + WAY);
     assert_eq!((show.held(), show.seen().len()), (0, COPIES));
@@ -365,12 +375,8 @@ fn a_source_that_leaves_loses_what_is_under_way() {
 #[test]
 fn frames_that_find_no_room_wait_in_their_queue() {
     let mut show = Show::new(MANY.into());
-    for n in 0..5 * FRAME {
-        show.send(n, 0, n % FRAME == FRAME - 1);
-    }
-    let now = show.world.now() + WAY;
-    show.world.network.advance(now);
-    show.world.sim.workers[0].turn_at(now);
+    show.send_frames(5);
+    show.turn_once();
     assert_eq!((show.work(Work::Forwarded), show.work(Work::FramesSliced)), (COPIES as u64, 4));
     show.wait(WAY + WAY);
     let seen = show.seen();
@@ -381,20 +387,8 @@ fn frames_that_find_no_room_wait_in_their_queue() {
 /// Viewers on another worker, behind so many shut gates that a frame goes to them in parts.
 #[test]
 fn a_frame_goes_in_parts_on_another_worker_too() {
-    let mut world = World::new(1, Link::default(), 2);
-    let (source, local) = leg(&mut world, 0, None, picture(70));
-    let (first, _) = leg(&mut world, 1, None, picture(101));
-    assert_ne!(source.leg.worker(), first.leg.worker());
-    let mut viewers = vec![first];
-    viewers.extend((2..=9).map(|n| leg(&mut world, n, Some(first.leg), picture(100 + n as u32)).0));
-    let shut = std::iter::repeat_n(Output { open: false, ..output(first, &[96]) }, 40);
-    let to = shut.chain(viewers.iter().map(|to| output(*to, &[96]))).collect();
-    world.sim.engine.set_route(source, to).unwrap();
-    world.run(5);
-    let mut show = Show { world, source, local, viewers };
-    for n in 0..6 * FRAME {
-        show.send(n, 0, n % FRAME == FRAME - 1);
-    }
+    let mut show = Show::across(40);
+    show.send_frames(6);
     show.wait(WAY + WAY + WAY);
     let seen = show.seen();
     for to in 1..=9 {

@@ -106,6 +106,15 @@ impl Place {
                 let file = format!("/sys/class/net/{INTERFACE}/queues/tx-{queue}/xps_cpus");
                 netns::run(cable.name(1), &format!("echo {:x} >{file}", 1 << queue));
             }
+            // A packet that waits for its neighbour's address is sent by the processor that hears of it, so by any
+            // queue.
+            let (near, far) = (netns::address(0, false), netns::address(1, false));
+            cable.within(1, || UdpSocket::bind((far, 0)).unwrap().send_to(&[], (near, 9)).unwrap());
+            let known = format!("grep -q '^{near} .* 0x2 ' /proc/net/arp");
+            netns::run(
+                cable.name(1),
+                &format!("for _ in $(seq 500); do {known} && exit; sleep 0.01; done; exit 1"),
+            );
             cable.enter(0);
         }
         Some(Self { cable, workers: BTreeMap::new(), astray: false })

@@ -51,13 +51,14 @@ impl PayloadTypes {
         }
     }
 
+    /// Of two pairs for one payload type the later counts.
     #[inline]
     fn get(&self, from: u8) -> Option<u8> {
         let pairs = match self {
             Self::Few(count, pairs) => pairs.get(..usize::from(*count)).unwrap_or_default(),
             Self::Many(pairs) => pairs,
         };
-        pairs.iter().find(|(known, _)| *known == from).map(|(_, to)| *to)
+        pairs.iter().rfind(|(known, _)| *known == from).map(|(_, to)| *to)
     }
 }
 
@@ -109,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_payload_type_is_left_out() {
-        let types = PayloadTypes::new(&[(96, 128), (128, 96), (97, 98)]);
+    fn what_is_no_payload_type_is_left_out_and_the_later_counts() {
+        let types = PayloadTypes::new(&[(96, 128), (128, 96), (97, 99), (97, 98)]);
         assert_eq!([96, 128, 97].map(|from| types.get(from)), [None, None, Some(98)]);
     }
 }

@@ -143,7 +143,7 @@ fn a_panic_in_the_middle_of_a_frame_loses_no_buffer() {
 /// With so many shut gates before them three of the nine hearers are in the first part of the frame.
 #[test]
 fn a_panic_in_a_later_part_of_a_frame_loses_no_buffer() {
-    frame_with_panics(512 / 3 - 2);
+    frame_with_panics(super::frames::SLICE_PACKETS / 3 - 2);
 }
 
 /// A frame of three packets to nine hearers, behind so many outputs that are shut. The fault strikes at the first touch
